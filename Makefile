@@ -1,0 +1,55 @@
+# Two commands for a newcomer: `make train` and `make test`. Both set everything up first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= quickstart-$(shell date +%Y%m%d-%H%M%S)
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test lint format lock base-model curves bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: $(STAMP)  ## make .venv with the pinned CPU set-up
+
+# torch comes first and alone: with it installed nothing later asks for another build of it.
+$(STAMP): pyproject.toml requirements/cpu.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "Turnwise needs Python 3.11 or 3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements/cpu.lock)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/cpu.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+train: $(STAMP)  ## train the quickstart agent; the run's folder is runs/$(RUN)
+	$(BIN)/turnwise train examples/quickstart.yaml name=$(RUN)
+
+test: $(STAMP)  ## run all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP)  ## resolve the pinned CPU set-up anew
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	    --extra dev --excludes requirements/excludes.txt pyproject.toml -o requirements/cpu.lock
+
+base-model: $(STAMP)  ## make the shipped tiny base model again (about half an hour on two cores)
+	cd examples && ../$(BIN)/python -m tiny_model.make
+
+curves: $(STAMP)  ## three seeds of the quickstart and of FrozenLake: the table and the pictures in docs/
+	$(BIN)/python benchmarks/curves.py
+
+bench: $(STAMP)  ## the benchmarks of docs/performance.md
+	$(BIN)/python benchmarks/loop.py
+
+clean:  ## remove the virtual environment and caches (never runs/)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,5 @@
+"""Agents."""
+
+
+def register_all() -> None:
+    """Register all agents."""

@@ -1,0 +1,5 @@
+"""Environments."""
+
+
+def register_all() -> None:
+    """Register all environments."""

@@ -1,0 +1,72 @@
+"""What an agent must offer: how a policy reads observations and writes actions.
+
+An `Agent` belongs to a rollout worker and is shared by its episodes; a `Dialogue` is one episode's token sequence.
+The rollout calls `begin`, then for every turn `prompt`, the engine, `act`, the environment, `observe`.
+Implementations (in `turnwise_agents`) get a tokenizer handed in, and import neither ray nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from turnwise.records import IntArray, Message
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that agents use."""
+
+    eos_token_id: int
+    chat_template: str | None
+
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
+        """Return the token ids of a text."""
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str:
+        """Return the text of token ids."""
+
+    def apply_chat_template(self, conversation: Sequence[Message], **kwargs: Any) -> Any:
+        """Return the conversation as text (with `tokenize=False`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """What the engine is asked to continue."""
+
+    context_ids: IntArray  # [context] everything the policy sees
+    observation_ids: IntArray  # [new] its part that no former turn holds; a suffix of `context_ids`
+    starts_context: bool  # True: the context was begun anew, and `observation_ids` is all of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Action:
+    """What the policy wrote, read as a message for the environment."""
+
+    message: Message  # role "assistant"; `tool_calls` where the format found some
+    text: str  # the action without special tokens
+    error: str | None = None  # what is malformed about it, to be told to the policy instead of a step
+
+
+class Dialogue(Protocol):
+    """One episode as tokens: what was sampled is kept as it is and never encoded again."""
+
+    def prompt(self) -> Prompt:
+        """Return the context for the next action; PolicyError if the very first one exceeds `max_context`."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the context has no room for another action: the episode is then truncated."""
+
+    def act(self, action_ids: IntArray) -> Action:
+        """Append the sampled ids and return the action they spell."""
+
+    def observe(self, messages: Sequence[Message]) -> None:
+        """Append what the environment answered."""
+
+
+class Agent(Protocol):
+    """A way to act; configured once, used by many episodes."""
+
+    def begin(self, *, instructions: str, tools: Sequence[dict[str, Any]], observation: Sequence[Message]) -> Dialogue:
+        """Return the dialogue of a new episode."""

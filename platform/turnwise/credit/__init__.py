@@ -1,0 +1,54 @@
+"""Credit: from scores to one advantage a turn, in pure numpy. `fuse` -> `estimate` -> `spread`.
+
+An estimator sees `TurnRewards`, arrays padded over turns, and returns one advantage a turn. Estimators are registered
+under the kind `estimator`, fusions under `fuse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnRewards:
+    """Rewards of N trajectories with at most K turns, by channel; float64, 0 where the mask is False."""
+
+    group: Sequence[str]  # [N] trajectories with equal entries share a baseline
+    num_turns: NDArray[np.int64]  # [N] turns of each trajectory
+    num_tokens: NDArray[np.int64]  # [N, K] action tokens of each turn
+    turn: Mapping[str, Array]  # by channel, [N, K]; a whole-trajectory score stands in `outcome` instead
+    turn_mask: Mapping[str, Mask]  # by channel, [N, K]; False: masked or no such turn
+    outcome: Mapping[str, Array]  # by channel, [N]; scores of the whole trajectory
+    outcome_mask: Mapping[str, Mask]  # by channel, [N]
+    state_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns]
+
+    @property
+    def turn_exists(self) -> Mask:
+        """[N, K] True where trajectory i has a turn k."""
+        width = self.num_tokens.shape[1]
+        return np.arange(width)[None, :] < np.asarray(self.num_turns)[:, None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnAdvantages:
+    """What an estimator returns."""
+
+    values: Array  # [N, K] advantage of each turn; 0 where there is none
+    mask: Mask  # [N, K] turns to train on: existing, not masked, with a usable baseline
+
+
+class Estimator(Protocol):
+    """Turns rewards into advantages. Its class has a `Config` dataclass; it is built with an instance of it."""
+
+    needs_group: bool  # True: a group of one has no baseline, so group_size must be at least 2
+
+    def estimate(self, rewards: TurnRewards) -> TurnAdvantages:
+        """Return one advantage a turn."""

@@ -1,0 +1,210 @@
+"""`TurnEnv`: a Gymnasium environment whose actions and observations are chat messages.
+
+A subclass writes `begin` and `act`; this class makes them the five values of Gymnasium's `step`, normalises messages,
+counts turns, collects reward events and answers malformed actions with an observation instead of an exception.
+It does not limit time: the rollout does.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+from turnwise.errors import InvalidAction
+from turnwise.records import Event, Message
+
+Observation = str | Message | Sequence[Message]
+"""What `begin` and `act` may return: a text, a message, or several."""
+
+MAX_TEXT = 1_000_000
+"""Longest message content, in characters, that the space holds."""
+
+
+class MessageSpace(gymnasium.Space[Any]):
+    """Chat messages: one (`is_list=False`) or a list of them; a bare string is a member of both.
+
+    Gymnasium's own `Text` space admits letters and digits only.
+    """
+
+    def __init__(self, *, is_list: bool, samples: Sequence[str] = ("hello", "yes", "0"), seed: int | None = None) -> None:
+        """`samples` are the texts that `sample` draws from."""
+        super().__init__(None, None, seed)
+        self.is_list, self.samples = is_list, tuple(samples)
+
+    @property
+    def is_np_flattenable(self) -> bool:
+        """Messages have no array form."""
+        return False
+
+    def sample(self, mask: Any | None = None, probability: Any | None = None) -> Any:
+        """Return one of the sample texts, as a list of one message if the space holds lists."""
+        text = self.samples[int(self.np_random.integers(len(self.samples)))]
+        return [{"role": "user", "content": text}] if self.is_list else text
+
+    def contains(self, x: Any) -> bool:
+        """Whether `x` is a string, or messages with a role and a content."""
+        if isinstance(x, str):
+            return len(x) <= MAX_TEXT
+        if self.is_list:
+            return isinstance(x, list) and all(_is_message(item) for item in x)
+        return _is_message(x)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal for the same kind of space and samples."""
+        return isinstance(other, MessageSpace) and (self.is_list, self.samples) == (other.is_list, other.samples)
+
+    def __repr__(self) -> str:
+        """Show the kind of space."""
+        return f"MessageSpace(is_list={self.is_list})"
+
+
+@dataclass(slots=True)
+class EpisodeState:
+    """What `TurnEnv` keeps of the running episode."""
+
+    num_turns: int = 0
+    is_over: bool = False
+    events: list[Event] = field(default_factory=list)
+
+
+class TurnEnv(gymnasium.Env[Any, Any]):
+    """Base of all multi-turn text environments.
+
+    In `begin` and `act` use `self.np_random` for every draw, `self.reward(channel, value)` for every reward, and
+    `self.finish()` when the episode is over. Raise `InvalidAction` for an action that cannot be carried out.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    instructions: str = ""  # what a system prompt should say of this world
+    max_turns: int | None = None  # the episode is truncated after so many; None: no limit
+    sample_actions: Sequence[str] = ("hello", "yes", "0")  # texts for `action_space.sample()`
+    render_mode: str | None = None
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        """Subclasses with options of their own call this first."""
+        self.render_mode = render_mode
+        self.observation_space = MessageSpace(is_list=True)
+        self.action_space = MessageSpace(is_list=False, samples=self.sample_actions)
+        self._state = EpisodeState(is_over=True)
+        self._last: list[Message] = []
+
+    @abstractmethod
+    def begin(self, options: Mapping[str, Any]) -> Observation:
+        """Start an episode (randomness: `self.np_random`, already seeded) and return the first observation.
+
+        `options` holds `task_id`, `split`, `episode_seed` and the task's `data`, where the caller gave them.
+        """
+
+    @abstractmethod
+    def act(self, action: Message) -> Observation:
+        """Carry out one assistant message and return what it leads to; InvalidAction if it cannot be."""
+
+    def reward(self, channel: str, value: float) -> None:
+        """Emit a reward for this turn; ValueError unless finite."""
+        if not math.isfinite(value):
+            raise ValueError(f"reward on channel {channel!r} is {value}")
+        self._state.events.append(Event(channel=channel, value=float(value)))
+
+    def finish(self) -> None:
+        """Declare the episode over after this turn."""
+        self._state.is_over = True
+
+    @property
+    def num_turns(self) -> int:
+        """Actions taken in this episode, the current one included."""
+        return self._state.num_turns
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """JSON schemas of the tools that an action may call; none by default."""
+        return []
+
+    def num_tasks(self, split: str) -> int | None:
+        """Return how many tasks there are in a split; None: as many as there are seeds."""
+        return None
+
+    def oracle(self, action: str) -> float | None:
+        """Return the verifiable value of an action in the present state, in [-1, 1]; None if unknown."""
+        return None
+
+    def demonstrate(self, rng: np.random.Generator) -> str | None:
+        """Return a demonstrator's next action in the present state (not always a good one); None if there is none."""
+        return None
+
+    def state_key(self) -> str | None:
+        """Return a key that is equal for equal states of one task; None if states are not compared."""
+        return None
+
+    def belief_key(self) -> str | None:
+        """Return a key for what the policy has stated to believe; None if it states nothing."""
+        return None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[list[Message], dict[str, Any]]:
+        """Start an episode; Gymnasium's signature. `info["state_key"]` is the first state's."""
+        super().reset(seed=seed)
+        self._state = EpisodeState()
+        self._last = as_messages(self.begin(options or {}), role="user")
+        return self._last, self._info(is_valid=True)
+
+    def step(self, action: Any) -> tuple[list[Message], float, bool, bool, dict[str, Any]]:
+        """Carry out one assistant message (or bare text); Gymnasium's five values.
+
+        The reward is the sum of this turn's events; `info` has `events`, `is_valid`, `state_key` and `belief_key`.
+        """
+        if self._state.is_over:
+            return self._after_the_end()
+        self._state.num_turns += 1
+        self._state.events = []
+        is_valid = True
+        try:
+            if not self.action_space.contains(action):
+                raise InvalidAction("an action is a text or one message with a role and a content")
+            answer = self.act(as_messages(action, role="assistant")[0])
+        except InvalidAction as error:
+            is_valid, answer = False, f"error: {error}"
+        self._last = as_messages(answer, role=self._answer_role)
+        total = sum(event.value for event in self._state.events)
+        terminated = self._state.is_over
+        truncated = not terminated and self.max_turns is not None and self._state.num_turns >= self.max_turns
+        self._state.is_over = terminated or truncated
+        return self._last, float(total), terminated, truncated, self._info(is_valid=is_valid)
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """Return the last observation as text in render mode "ansi"."""
+        if self.render_mode != "ansi":
+            return None
+        return "\n".join(f"{message['role']}: {message['content']}" for message in self._last)
+
+    _answer_role: ClassVar[str] = "user"
+
+    def _info(self, *, is_valid: bool) -> dict[str, Any]:
+        return {
+            "events": tuple(self._state.events),
+            "is_valid": is_valid,
+            "state_key": self.state_key(),
+            "belief_key": self.belief_key(),
+        }
+
+    def _after_the_end(self) -> tuple[list[Message], float, bool, bool, dict[str, Any]]:
+        self._state.events = []
+        self._last = as_messages("error: the episode is over", role=self._answer_role)
+        return self._last, 0.0, True, False, self._info(is_valid=False)
+
+
+def as_messages(observation: Observation, *, role: str) -> list[Message]:
+    """Return the observation as a list of messages; a bare text gets `role`."""
+    if isinstance(observation, str):
+        return [{"role": role, "content": observation}]
+    if isinstance(observation, Mapping):
+        return [dict(observation)]
+    return [dict(message) for message in observation]
+
+
+def _is_message(x: Any) -> bool:
+    return isinstance(x, dict) and isinstance(x.get("role"), str) and isinstance(x.get("content"), str) and len(x["content"]) <= MAX_TEXT

@@ -1,0 +1,96 @@
+"""Measures a policy on held-out tasks: one episode a task, sampled or greedy.
+
+The controller's keeper and `turnwise eval` call `evaluate`. Episodes that failed for reasons that are not the policy's are left
+out of the rate and counted apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from turnwise.config.schema import EvalConfig
+from turnwise.dispatch import Dispatcher
+from turnwise.records import Group, Trajectory
+from turnwise.rollout.episode import EpisodeSpec
+from turnwise.tasks import TaskSet
+
+TEMPERATURES = {"sampled": 1.0, "greedy": 0.0}
+
+EVAL_SEED = 20_260_101
+"""Seeds the sampling of every evaluation, so that two checkpoints are measured on equal terms."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalResult:
+    """Success of one policy in one mode."""
+
+    mode: str  # "sampled" or "greedy"
+    num_success: int
+    num_episodes: int  # complete ones
+    num_failed: int  # left out: they ended in a failure
+    mean_turns: float
+    mean_action_tokens: float
+
+    @property
+    def success(self) -> float:
+        """Share of complete episodes that succeeded; NaN if there are none."""
+        return self.num_success / self.num_episodes if self.num_episodes else float("nan")
+
+
+async def evaluate(
+    dispatcher: Dispatcher, tasks: TaskSet, mode: str, config: EvalConfig
+) -> tuple[EvalResult, list[Group]]:
+    """Play `config.tasks` held-out tasks and return the result with the episodes, in the order of the tasks."""
+    specs = eval_specs(tasks, mode, config.tasks)
+    played = [trajectory async for trajectory in dispatcher.play(specs)]
+    played.sort(key=lambda trajectory: trajectory.group_id)
+    return summarize(played, mode, config), [_as_group(trajectory) for trajectory in played]
+
+
+def eval_specs(tasks: TaskSet, mode: str, num_tasks: int) -> list[EpisodeSpec]:
+    """Return one episode for each of the first `num_tasks` held-out tasks."""
+    seeds = np.random.SeedSequence(EVAL_SEED).generate_state(num_tasks)
+    return [
+        EpisodeSpec(
+            trajectory_id=f"eval-{mode}-{index:06d}/0",
+            group_id=f"eval-{mode}-{index:06d}",
+            index=0,
+            task=tasks.task(index),
+            seed=int(seeds[index]),
+            order=index,
+            temperature=TEMPERATURES[mode],
+            attempt=1,
+        )
+        for index in range(num_tasks)
+    ]
+
+
+def summarize(played: Sequence[Trajectory], mode: str, config: EvalConfig) -> EvalResult:
+    """Return the counts of what was played."""
+    complete = [trajectory for trajectory in played if trajectory.end.is_complete]
+    return EvalResult(
+        mode=mode,
+        num_success=sum(is_success(trajectory, config) for trajectory in complete),
+        num_episodes=len(complete),
+        num_failed=len(played) - len(complete),
+        mean_turns=float(np.mean([len(t.turns) for t in complete])) if complete else float("nan"),
+        mean_action_tokens=float(np.mean([t.num_action_tokens for t in complete])) if complete else float("nan"),
+    )
+
+
+def is_success(trajectory: Trajectory, config: EvalConfig) -> bool:
+    """Whether the environment's own reward on the success channel exceeds the threshold."""
+    return trajectory.events_by_channel.get(config.success_channel, 0.0) > config.success_threshold
+
+
+def _as_group(trajectory: Trajectory) -> Group:
+    is_complete = trajectory.end.is_complete
+    return Group(
+        group_id=trajectory.group_id,
+        task=trajectory.task,
+        trajectories=(trajectory,) if is_complete else (),
+        failures=(trajectory.failure,) if trajectory.failure is not None else (),
+    )

@@ -1,0 +1,93 @@
+"""Names to classes: the one place where environments' helpers, agents, scorers, engines, estimators and so on are found.
+
+A plug-in package names a module or function under the entry-point group `turnwise.plugins`; it is imported once, on the
+first look-up, and calls `register` (and `gymnasium.register` for environments). Our own packages use the same door.
+Nothing is imported before the first look-up, and `register_path` puts the import off until the item itself is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from turnwise.errors import UserError
+
+GROUP = "turnwise.plugins"
+
+KINDS = ("agent", "engine", "estimator", "fuse", "model", "objective", "scorer")
+"""What can be registered. Environments are registered with Gymnasium itself."""
+
+Item = TypeVar("Item")
+_items: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
+
+
+def register(kind: str, name: str) -> Callable[[Item], Item]:
+    """Return a decorator that registers a class, function or value under `name`; ValueError if the name is taken."""
+    if kind not in _items:
+        raise ValueError(f"unknown kind {kind!r}; one of {', '.join(KINDS)}")
+
+    def add(item: Item) -> Item:
+        if _items[kind].setdefault(name, item) is not item:
+            raise ValueError(f"{kind} {name!r} is registered twice")
+        return item
+
+    return add
+
+
+def register_path(kind: str, name: str, path: str) -> None:
+    """Register what stands at `module:attribute`, imported at its first look-up; ValueError if the name is taken."""
+    register(kind, name)(LazyItem(path))
+
+
+@dataclass(frozen=True, slots=True)
+class LazyItem:
+    """A registered item that is not imported yet."""
+
+    path: str  # module:attribute
+
+    def load(self) -> Any:
+        """Import and return it."""
+        module, _, attribute = self.path.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+def lookup(kind: str, name: str, *, field: str | None = None) -> Any:
+    """Return what is registered under `name`; UserError with a suggestion (naming `field`) if there is none."""
+    load_plugins()
+    found = _items[kind]
+    if name not in found:
+        raise UserError(field or kind, name, f"no such {kind}", suggestion(name, sorted(found)))
+    item = found[name]
+    return item.load() if isinstance(item, LazyItem) else item
+
+
+def names(kind: str) -> list[str]:
+    """Return all names of a kind, sorted."""
+    load_plugins()
+    return sorted(_items[kind])
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """Return a remedy: the nearest known name, or all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"one of: {', '.join(known)}"
+
+
+@lru_cache(maxsize=1)
+def load_plugins() -> tuple[str, ...]:
+    """Import every plug-in once and return their names; UserError names the one that cannot be imported."""
+    loaded = []
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        try:
+            plugin = entry.load()
+        except Exception as error:
+            raise UserError("plugin", entry.name, f"cannot be imported ({error})", f"mend or uninstall {entry.value}") from error
+        if callable(plugin):
+            plugin()
+        loaded.append(entry.name)
+    return tuple(loaded)

@@ -1,0 +1,201 @@
+"""The stream of scored groups: keeps as many episodes running as staleness allows and gives out whole, fresh groups.
+
+The controller calls `take` once an update. Group number g is always the same task with the same seeds, so the state to be
+saved is a few numbers: what was started, what is not finished, what is finished and not trained on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from turnwise.config.schema import RolloutConfig
+from turnwise.dispatch import Dispatcher
+from turnwise.errors import StalledError
+from turnwise.records import Group, Score, Trajectory
+from turnwise.rollout.episode import EpisodeSpec
+from turnwise.tasks import TaskSet
+
+
+class GroupScorer(Protocol):
+    """A reward actor as the stream sees it; never raises, masks instead."""
+
+    async def score(self, group: Group) -> Sequence[Score]:
+        """Return the scores of a group's trajectories."""
+
+
+@dataclass(slots=True)
+class StreamState:
+    """What has to be remembered to go on exactly."""
+
+    next_group: int = 0  # number of the next group to be started
+    unfinished: list[int] = field(default_factory=list)  # started and not ready: to be started again after a resume
+    num_dropped: int = 0  # groups that were left out for too few complete episodes
+    num_stale: int = 0  # groups that were left out for being older than allowed
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as plain JSON."""
+        return {
+            "next_group": self.next_group,
+            "unfinished": list(self.unfinished),
+            "num_dropped": self.num_dropped,
+            "num_stale": self.num_stale,
+        }
+
+
+class GroupStream:
+    """Starts groups, collects their episodes, has them scored."""
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        dispatcher: Dispatcher,
+        scorers: Sequence[GroupScorer],
+        config: RolloutConfig,
+        *,
+        seed: int,
+        stall_s: float,
+        describe: Callable[[], str],
+        state: StreamState | None = None,
+        ready: Sequence[Group] = (),
+    ) -> None:
+        """`describe` says what is being waited for when nothing moves; `state` and `ready` come from a checkpoint."""
+        self._tasks, self._dispatcher, self._scorers, self._config = tasks, dispatcher, tuple(scorers), config
+        self._seed, self._stall_s, self._describe = seed, stall_s, describe
+        self.state = state or StreamState()
+        self._restart = list(self.state.unfinished)
+        self._ready: list[Group] = list(ready)
+        self._waves: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._last_move = time.monotonic()
+        self._error: BaseException | None = None
+        self.num_episodes = 0  # complete episodes so far
+
+    @property
+    def ready(self) -> tuple[Group, ...]:
+        """Scored groups that nobody has taken."""
+        return tuple(self._ready)
+
+    @property
+    def num_running(self) -> int:
+        """Groups that are started and not ready."""
+        return len(self.state.unfinished) - len(self._restart)
+
+    async def take(self, version: int) -> list[Group]:
+        """Return one batch of groups, none older than `max_staleness` updates; StalledError if nothing moves."""
+        wanted = self._config.groups_per_update
+        while True:
+            self._drop_stale(version)
+            self._admit()
+            if len(self._ready) >= wanted:
+                break
+            await self._wait()
+        if self._config.max_staleness == 0:
+            self._ready.sort(key=lambda group: group.group_id)
+        batch, self._ready = self._ready[:wanted], self._ready[wanted:]
+        return batch
+
+    async def close(self) -> None:
+        """Stop waiting for what is running."""
+        for wave in list(self._waves):
+            wave.cancel()
+        await asyncio.gather(*self._waves, return_exceptions=True)
+
+    def _drop_stale(self, version: int) -> None:
+        """Enforce the bound: a group with an older token than allowed is left out and replaced by a new one."""
+        oldest = version - self._config.max_staleness
+        fresh = [group for group in self._ready if _oldest_version(group) >= oldest]
+        self.state.num_stale += len(self._ready) - len(fresh)
+        self._ready = fresh
+
+    def _admit(self) -> None:
+        """Start groups until `max_staleness + 1` batches run or wait: the last of them is trained on in time."""
+        outstanding = self.num_running + len(self._ready)
+        room = (self._config.max_staleness + 1) * self._config.groups_per_update - outstanding
+        numbers = [self._next_number() for _ in range(max(0, room))]
+        if numbers:
+            wave = asyncio.create_task(self._play(numbers))
+            self._waves.add(wave)
+            wave.add_done_callback(self._wave_ended)
+
+    def _next_number(self) -> int:
+        if self._restart:
+            return self._restart.pop(0)
+        number = self.state.next_group
+        self.state.next_group += 1
+        self.state.unfinished.append(number)
+        return number
+
+    async def _play(self, numbers: Sequence[int]) -> None:
+        specs = [spec for number in numbers for spec in self._specs(number)]
+        members: dict[str, list[Trajectory]] = {spec.group_id: [] for spec in specs}
+        scoring: list[asyncio.Task[None]] = []
+        async for trajectory in self._dispatcher.play(specs):
+            self._move()
+            group = members[trajectory.group_id]
+            group.append(trajectory)
+            if len(group) == self._config.group_size:
+                scoring.append(asyncio.create_task(self._finish(group)))
+        await asyncio.gather(*scoring)
+
+    async def _finish(self, members: Sequence[Trajectory]) -> None:
+        complete = tuple(sorted((t for t in members if t.end.is_complete), key=lambda t: t.index))
+        failures = tuple(t.failure for t in members if t.failure is not None)
+        first = members[0]
+        group = Group(group_id=first.group_id, task=first.task, trajectories=complete, failures=failures)
+        self.num_episodes += len(complete)
+        if len(complete) >= self._config.min_group_size:
+            parts = await asyncio.gather(*(scorer.score(group) for scorer in self._scorers))
+            self._ready.append(replace(group, scores=tuple(score for part in parts for score in part)))
+        else:
+            self.state.num_dropped += 1
+        self.state.unfinished.remove(int(first.group_id))
+        self._move()
+
+    def _specs(self, number: int) -> list[EpisodeSpec]:
+        """Return the episodes of group `number`; the same for equal seeds."""
+        task, size = self._tasks.task(number), self._config.group_size
+        group_id = f"{number:08d}"
+        seeds = np.random.SeedSequence([self._seed, number]).generate_state(size)
+        return [
+            EpisodeSpec(
+                trajectory_id=f"{group_id}/{index}",
+                group_id=group_id,
+                index=index,
+                task=task,
+                seed=int(seeds[index]),
+                order=number * size + index,
+                temperature=1.0,
+                attempt=1,
+            )
+            for index in range(size)
+        ]
+
+    async def _wait(self) -> None:
+        self._changed.clear()
+        left_s = self._last_move + self._stall_s - time.monotonic()
+        try:
+            await asyncio.wait_for(self._changed.wait(), max(0.1, left_s))
+        except TimeoutError:
+            raise StalledError(f"no episode or score for {self._stall_s:g} s; waiting for {self._describe()}") from None
+        if self._error is not None:
+            raise self._error
+
+    def _move(self) -> None:
+        self._last_move = time.monotonic()
+        self._changed.set()
+
+    def _wave_ended(self, wave: asyncio.Task[None]) -> None:
+        self._waves.discard(wave)
+        if not wave.cancelled() and wave.exception() is not None:
+            self._error = wave.exception()
+            self._changed.set()
+
+
+def _oldest_version(group: Group) -> int:
+    return min((t.oldest_version for t in group.trajectories if t.num_action_tokens), default=0)

@@ -1,0 +1,5 @@
+"""Rewards."""
+
+
+def register_all() -> None:
+    """Register all scorers."""
