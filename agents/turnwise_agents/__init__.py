@@ -1,5 +1,16 @@
-"""Agents."""
+"""Agents: how a policy reads observations and writes actions. Found by the core through its plug-in registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from turnwise.registry import register, register_path
+
+TINY_MODEL = Path(__file__).parent / "tiny"
+"""The small base model that is shipped with the package, in Hugging Face format."""
 
 
 def register_all() -> None:
-    """Register all agents."""
+    """Register all agents, and the packaged model."""
+    register_path("agent", "chat", "turnwise_agents.chat:ChatAgent")
+    register("model", "tiny")(TINY_MODEL)

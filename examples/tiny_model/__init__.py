@@ -1,4 +1,4 @@
 """The recipe of the tiny base model that the quick examples and the tests train.
 
-Run it from `examples/` as `python -m tiny_model.make --output FOLDER`; it needs two CPU cores and half an hour.
+Run it from `examples/` as `python -m tiny_model.make --output FOLDER`; it needs ten minutes of two idle CPU cores.
 """

@@ -77,21 +77,36 @@ def _pick(rng: np.random.Generator, low: int, high: int) -> int:
     return int(rng.integers(low, high + 1))
 
 
-def repeat(rng: np.random.Generator) -> list[Piece]:
-    """Repeat a random sequence; only the repetitions can be predicted, from their second token on."""
-    ids = _random_ids(rng, _pick(rng, 4, 40))
+def repeat(rng: np.random.Generator, low: int = 4, high: int = 40) -> list[Piece]:
+    """Repeat a random sequence; only the repetition can be predicted, from its second token on."""
+    ids = _random_ids(rng, _pick(rng, low, high))
     return [(ids, ""), (ids[:1], ""), (ids[1:], "copy")]
 
 
-def recall(rng: np.random.Generator) -> list[Piece]:
+def repeat_short(rng: np.random.Generator) -> list[Piece]:
+    """Repeat a handful of tokens."""
+    return repeat(rng, 3, 6)
+
+
+def repeat_medium(rng: np.random.Generator) -> list[Piece]:
+    """Repeat about ten tokens."""
+    return repeat(rng, 6, 12)
+
+
+def recall(rng: np.random.Generator, low: int = 2, high: int = 12) -> list[Piece]:
     """State keys with values, then the same in another order."""
-    count = _pick(rng, 2, 12)
+    count = _pick(rng, low, high)
     words = _random_words(rng, 2 * count)
     pairs = list(zip(words[:count], words[count:], strict=True))
     stated = " ".join(f"{key}: {value}." for key, value in pairs)
     asked = [pairs[i] for i in rng.permutation(count)]
     recalled = [piece for key, value in asked for piece in ((f" {key}:", ""), (f" {value}", "recall"), (".", "end"))]
     return [(" " + stated, ""), *recalled]
+
+
+def recall_short(rng: np.random.Generator) -> list[Piece]:
+    """Recall two to four values."""
+    return recall(rng, 2, 4)
 
 
 def echo(rng: np.random.Generator) -> list[Piece]:
@@ -138,7 +153,11 @@ def read(rng: np.random.Generator) -> list[Piece]:
 
 def _read_one(fact: Fact) -> list[Piece]:
     asked = _told("user", f"{fact.relation} of {fact.subject}")
-    return [asked, *_done((" answer", "action"), (f" {fact.value}", "value"), (" |", "end"), (f" {fact.page}", "title"))]
+    return [asked, *_answer(fact)]
+
+
+def _answer(fact: Fact) -> list[Piece]:
+    return _done((" answer", "action"), (f" {fact.value}", "value"), (" |", "end"), (f" {fact.page}", "title"))
 
 
 def follow(rng: np.random.Generator) -> list[Piece]:
@@ -156,12 +175,10 @@ def _follow_one(rng: np.random.Generator, world: World, fact: Fact, page: Page) 
     relation = relations[rng.integers(len(relations))]
     searched = _told("assistant", f"search {fact.relation} {fact.subject}")
     opened = [_told("assistant", f"open {page.title}"), _told("tool", page.text)]
-    found = (f" {fact.value}", "value")
     if rng.random() < 0.5:
-        asked = [_told("user", "answer"), *_done((" answer", "action"), found, (" |", "end"), (f" {page.title}", "title"))]
-    else:
-        asked = [_told("user", f"search {relation}"), *_done((f" search {relation}", "action"), found)]
-    return [searched, *opened, *asked]
+        return [searched, *opened, _told("user", "answer"), *_answer(fact)]
+    found = _done((f" search {relation}", "action"), (f" {fact.value}", "value"))
+    return [searched, *opened, _told("user", f"search {relation}"), *found]
 
 
 def titles(rng: np.random.Generator) -> list[Piece]:
@@ -188,6 +205,8 @@ def ask(rng: np.random.Generator) -> list[Piece]:
     return pieces
 
 
+SHORTEST: Final[dict[Lesson, float]] = {repeat_short: 0.6, recall_short: 0.4}
+SHORT: Final[dict[Lesson, float]] = {repeat_medium: 0.6, recall_short: 0.4}
 COPYING: Final[dict[Lesson, float]] = {repeat: 0.5, recall: 0.3, echo: 0.2}
 READING: Final[dict[Lesson, float]] = {
     read: 0.32,

@@ -35,7 +35,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """Settings of the optimiser, over all stages together."""
+    """Settings of the optimiser over all stages."""
 
     peak_lr: float = 2e-3
     """Learning rate after the warm-up."""
@@ -47,8 +47,21 @@ class Schedule:
     """Decoupled decay of AdamW."""
 
 
-def build_model(seed: int, num_layers: int = 3, rope_base: float = 1000.0) -> Qwen3ForCausalLM:
-    """Build the model with random weights."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Stages under one schedule."""
+
+    stages: list[Stage]
+    """In order."""
+    schedule: Schedule
+    """Learning rate over all of them."""
+
+
+def build_model(seed: int, num_layers: int = 3, rope_base: float = 100.0) -> Qwen3ForCausalLM:
+    """Build the model with random weights, embeddings and attention sharper than the library's default.
+
+    With the default scale and RoPE base 1000, copying reached 0.19 accuracy where it reached 0.80 with these.
+    """
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
     config = Qwen3Config(
@@ -67,7 +80,17 @@ def build_model(seed: int, num_layers: int = 3, rope_base: float = 1000.0) -> Qw
         bos_token_id=None,
         dtype="float32",
     )
-    return Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(config)
+    _sharpen(model)
+    return model
+
+
+@torch.no_grad()
+def _sharpen(model: Qwen3ForCausalLM) -> None:
+    model.model.embed_tokens.weight.mul_(2.5)
+    for layer in model.model.layers:
+        layer.self_attn.q_norm.weight.mul_(1.4)
+        layer.self_attn.k_norm.weight.mul_(1.4)
 
 
 def slot_logits(model: Qwen3ForCausalLM, rows: Rows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -80,19 +103,19 @@ def slot_logits(model: Qwen3ForCausalLM, rows: Rows) -> tuple[torch.Tensor, torc
 
 def train(
     model: Qwen3ForCausalLM,
-    stages: list[Stage],
-    schedule: Schedule,
+    recipe: Recipe,
     seed: int,
     after_step: Callable[[int, str], None] = lambda step, report: None,
     max_steps: int | None = None,
 ) -> list[float]:
     """Train in place through the stages, or their first `max_steps` steps; return the loss of every step."""
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=schedule.weight_decay, fused=True)
-    total = sum(stage.steps for stage in stages)
+    decay = recipe.schedule.weight_decay
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=decay, fused=True)
+    total = sum(stage.steps for stage in recipe.stages)
     losses: list[float] = []
-    for step, (stage, rows) in enumerate(_draw_steps(stages, seed, max_steps)):
+    for step, (stage, rows) in enumerate(_draw_steps(recipe.stages, seed, max_steps)):
         started = time.perf_counter()
-        lr = _learning_rate(schedule, step, total)
+        lr = _learning_rate(recipe.schedule, step, total)
         losses.append(_update(model, optimizer, rows, lr))
         after_step(step, f"{stage.name} loss {losses[-1]:.4f} lr {lr:.2e} {time.perf_counter() - started:.2f} s")
     return losses
@@ -116,7 +139,7 @@ def _update(model: Qwen3ForCausalLM, optimizer: torch.optim.Optimizer, rows: Row
         group["lr"] = lr
     logits, ids, _ = slot_logits(model, rows)
     loss = torch.nn.functional.cross_entropy(logits, ids)
-    loss.backward()
+    torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -124,9 +147,9 @@ def _update(model: Qwen3ForCausalLM, optimizer: torch.optim.Optimizer, rows: Row
 
 
 @torch.no_grad()
-def measure(model: Qwen3ForCausalLM, lessons: dict[Lesson, float], seed: int, rows: int, length: int) -> dict[str, float]:
-    """Measure teacher-forced accuracy by slot on rows that training never saw (another seed)."""
-    fresh = draw_rows(lessons, rows, length, np.random.default_rng(seed))
+def measure(model: Qwen3ForCausalLM, lesson: Lesson, seed: int, rows: int = 64, length: int = 256) -> dict[str, float]:
+    """Measure teacher-forced accuracy by slot on one lesson's rows from another seed than the training's."""
+    fresh = draw_rows({lesson: 1.0}, rows, length, np.random.default_rng(seed))
     logits, ids, slots = slot_logits(model, fresh)
     right = (logits.argmax(-1) == ids).double()
     found = {name: right[slots == i] for i, name in enumerate(SLOTS)}

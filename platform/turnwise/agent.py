@@ -7,7 +7,7 @@ Implementations (in `turnwise_agents`) get a tokenizer handed in, and import nei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,6 +19,10 @@ class Tokenizer(Protocol):
 
     eos_token_id: int
     chat_template: str | None
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]:
+        """Tokens outside the ordinary vocabulary by id, each with `content` and `special`."""
 
     def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
         """Return the token ids of a text."""
@@ -41,18 +45,24 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Action:
-    """What the policy wrote, read as a message for the environment."""
+    """What the policy wrote, read as a message for the environment.
+
+    A malformed action goes to the environment as plain text: the environment alone answers malformed actions.
+    """
 
     message: Message  # role "assistant"; `tool_calls` where the format found some
     text: str  # the action without special tokens
-    error: str | None = None  # what is malformed about it, to be told to the policy instead of a step
 
 
 class Dialogue(Protocol):
     """One episode as tokens: what was sampled is kept as it is and never encoded again."""
 
     def prompt(self) -> Prompt:
-        """Return the context for the next action; PolicyError if the very first one exceeds `max_context`."""
+        """Return the context for the next action; PolicyError if the very first one leaves no room for an action."""
+
+    @property
+    def num_context_tokens(self) -> int:
+        """Length of the context that `prompt` returns."""
 
     @property
     def is_full(self) -> bool:
@@ -64,9 +74,18 @@ class Dialogue(Protocol):
     def observe(self, messages: Sequence[Message]) -> None:
         """Append what the environment answered."""
 
+    def spell(self, text: str) -> IntArray:
+        """Return the ids with which a demonstration's action (as `TurnEnv.demonstrate` gives it) would be sampled.
+
+        They are in the agent's own format and include the end-of-turn token; the dialogue is not changed.
+        """
+
 
 class Agent(Protocol):
     """A way to act; configured once, used by many episodes."""
+
+    max_context: int  # tokens that prompt and action may have together
+    max_action_tokens: int  # tokens that one action may have
 
     def begin(self, *, instructions: str, tools: Sequence[dict[str, Any]], observation: Sequence[Message]) -> Dialogue:
         """Return the dialogue of a new episode."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 from turnwise.config.schema import RunConfig
 from turnwise.credit.assign import assign
 from turnwise.monitor.metrics import MetricsLog
+from turnwise.monitor.names import EPISODES_PER_S, FAILURES, TOKENS_PER_S
 from turnwise.monitor.timing import StageClock
 from turnwise.records import Batch, Failure, Group
 from turnwise.stream import GroupStream
@@ -42,8 +43,8 @@ class Keeper(Protocol):
     async def keep(self, update: int, groups: Sequence[Group]) -> None:
         """Store the groups that an update was made from."""
 
-    async def after_update(self, update: int) -> dict[str, float]:
-        """Checkpoint and evaluate when it is time; return metrics."""
+    async def after_update(self, update: int) -> None:
+        """Checkpoint and evaluate when it is time."""
 
 
 @dataclass(slots=True)
@@ -54,7 +55,6 @@ class Progress:
     num_episodes: int = 0  # trained episodes
     num_action_tokens: int = 0  # trained action tokens
     failures: Counter[str] = field(default_factory=Counter)  # by "kind:stage", healed ones included
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain JSON."""
@@ -63,8 +63,12 @@ class Progress:
             "num_episodes": self.num_episodes,
             "num_action_tokens": self.num_action_tokens,
             "failures": dict(self.failures),
-            "seconds": dict(self.seconds),
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Progress:
+        """Return what `to_json` wrote."""
+        return cls(**{**data, "failures": Counter(data["failures"])})
 
 
 class Controller:
@@ -84,39 +88,64 @@ class Controller:
         self._config, self._stream, self._learner = config, stream, learner
         self._weights, self._keeper, self._log = weights, keeper, log
         self.progress, self.clock = progress, StageClock()
-        self.stage = "starting"
+        self._reported = Counter(progress.failures)
+        self._stopping = asyncio.Event()
+        self.last: dict[str, float] = {}  # metrics of the last update
 
-    async def run(self) -> None:
-        """Do the remaining updates."""
+    async def run(self) -> bool:
+        """Do the remaining updates; return False if `stop` ended it before the last."""
         while self.progress.update < self._config.learner.updates:
-            await self._one_update()
+            with self.clock("rollout"):
+                groups = await self._take()
+            if groups is None:
+                return False
+            await self._one_update(groups)
+        return True
 
-    async def _one_update(self) -> None:
+    def stop(self) -> None:
+        """End the run before its next update: what is running is left, what is half done is finished."""
+        self._stopping.set()
+
+    async def _take(self) -> list[Group] | None:
+        """Return the next batch of groups, or None when the run is to be stopped."""
+        taking = asyncio.create_task(self._stream.take(version=self.progress.update))
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return None if self._stopping.is_set() else await taking
+        finally:
+            taking.cancel()
+            stopping.cancel()
+
+    async def _one_update(self, groups: Sequence[Group]) -> None:
         update = self.progress.update
-        with self._stage("rollout"):
-            groups = await self._stream.take(version=update)
-        with self._stage("credit"):
+        with self.clock("credit"):
             batch, metrics = assign(groups, self._config.credit)
-        with self._stage("update"):
+        with self.clock("update"):
             metrics |= await self._learner.update(batch, key=update)
-        with self._stage("weights"):
+        with self.clock("weights"):
             version = await self._weights.publish()
         metrics |= staleness(batch, update)
         self._count(version, groups, batch)
-        with self._stage("keep"):
+        with self.clock("store"):
             await self._keeper.keep(version, groups)
-            metrics |= await self._keeper.after_update(version)
-        self._log.append(version, metrics | self.counts() | self.clock.take())
+        lap = self.clock.lap()
+        self.last = metrics | self.counts() | lap | speed(groups, batch, lap["timing_s/total"])
+        self._log.log(version, self.last)
+        await self._keeper.after_update(version)
+        self.clock.lap()
 
     def counts(self) -> dict[str, float]:
-        """Return the running totals as metrics."""
+        """Return the running totals, and the failures since the last call, as metrics."""
         state = self._stream.state
         totals = {
             "episodes": float(self.progress.num_episodes),
             "groups/dropped": float(state.num_dropped),
             "async/stale_groups": float(state.num_stale),
         }
-        return totals | {f"failures/{label}": float(n) for label, n in sorted(self.progress.failures.items())}
+        new_failures = self.progress.failures - self._reported
+        self._reported = Counter(self.progress.failures)
+        return totals | {f"{FAILURES}{label}": float(n) for label, n in sorted(new_failures.items())}
 
     def count_failure(self, failure: Failure) -> None:
         """Count one failure by its cause."""
@@ -127,10 +156,6 @@ class Controller:
         self.progress.num_episodes += sum(len(group.trajectories) for group in groups)
         self.progress.num_action_tokens += int((batch.turn_ids >= 0).sum())
 
-    def _stage(self, name: str) -> Any:
-        self.stage = name
-        return self.clock.stage(name)
-
 
 def staleness(batch: Batch, version: int) -> dict[str, float]:
     """Return how many updates the trained tokens were behind `version`: mean and maximum."""
@@ -140,8 +165,9 @@ def staleness(batch: Batch, version: int) -> dict[str, float]:
     return {"async/staleness_mean": float(np.mean(behind)), "async/staleness_max": float(np.max(behind))}
 
 
-async def settle(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait until they are gone."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def speed(groups: Sequence[Group], batch: Batch, seconds: float) -> dict[str, float]:
+    """Return trained action tokens and episodes a second of wall time."""
+    if seconds <= 0:
+        return {}
+    num_episodes = sum(len(group.trajectories) for group in groups)
+    return {TOKENS_PER_S: float((batch.turn_ids >= 0).sum() / seconds), EPISODES_PER_S: num_episodes / seconds}

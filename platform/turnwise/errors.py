@@ -9,6 +9,7 @@
     |   +-- EngineError         the inference engine failed
     |   +-- JudgeError          a scorer failed
     +-- WeightProofError        an engine could not prove that it holds the published weights
+    +-- NumericsError           a loss or gradient is not finite; the learner kept its weights
     +-- StalledError            no progress for the configured time
     +-- InvalidAction           an action that an environment cannot carry out; becomes an observation
 
@@ -81,6 +82,10 @@ class JudgeError(BoundaryError):
 
 class WeightProofError(TurnwiseError):
     """An engine's version or checksum differs from what the learner published."""
+
+
+class NumericsError(TurnwiseError):
+    """A loss or gradient is NaN or infinite; the update was refused and the weights are those from before it."""
 
 
 class StalledError(TurnwiseError):

@@ -13,6 +13,7 @@ import numpy as np
 
 from turnwise.config.schema import EvalConfig
 from turnwise.dispatch import Dispatcher
+from turnwise.errors import InfraError
 from turnwise.records import Group, Trajectory
 from turnwise.rollout.episode import EpisodeSpec
 from turnwise.tasks import TaskSet
@@ -43,10 +44,16 @@ class EvalResult:
 async def evaluate(
     dispatcher: Dispatcher, tasks: TaskSet, mode: str, config: EvalConfig
 ) -> tuple[EvalResult, list[Group]]:
-    """Play `config.tasks` held-out tasks and return the result with the episodes, in the order of the tasks."""
+    """Play `config.tasks` held-out tasks and return the result with the episodes, in the order of the tasks.
+
+    InfraError naming the cause if not one episode is complete: that measures nothing.
+    """
     specs = eval_specs(tasks, mode, config.tasks)
     played = [trajectory async for trajectory in dispatcher.play(specs)]
     played.sort(key=lambda trajectory: trajectory.group_id)
+    if all(trajectory.failure is not None for trajectory in played):
+        causes = sorted({f"{t.failure.label} ({t.failure.cause})" for t in played if t.failure is not None})
+        raise InfraError(f"all {len(played)} held-out episodes failed; for instance by {causes[0]}")
     return summarize(played, mode, config), [_as_group(trajectory) for trajectory in played]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gymnasium
+
 from turnwise.registry import register_path
 
 _ITEMS = (
@@ -13,7 +15,13 @@ _ITEMS = (
 )
 
 
+_FLAKY = "turnwise/Flaky-v0"
+
+
 def register_all() -> None:
-    """Register the core's engines, estimators and objectives."""
+    """Register the core's engines, estimators and objectives, and the unreliable environment of `turnwise.testing`."""
+    if _FLAKY not in gymnasium.registry:
+        entry_point = "turnwise.testing.flaky:FlakyEnv"
+        gymnasium.register(_FLAKY, entry_point=entry_point, disable_env_checker=True, order_enforce=False)
     for kind, name, path in _ITEMS:
         register_path(kind, name, path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,7 @@ KINDS = ("agent", "engine", "estimator", "fuse", "model", "objective", "scorer")
 """What can be registered. Environments are registered with Gymnasium itself."""
 
 Item = TypeVar("Item")
+_loading = threading.RLock()
 _items: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}
 
 
@@ -78,9 +80,17 @@ def suggestion(name: str, known: list[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"one of: {', '.join(known)}"
 
 
-@lru_cache(maxsize=1)
 def load_plugins() -> tuple[str, ...]:
-    """Import every plug-in once and return their names; UserError names the one that cannot be imported."""
+    """Import every plug-in once and return their names; UserError names the one that cannot be imported.
+
+    Any thread may call it: environments are made in threads of their own.
+    """
+    with _loading:
+        return _load_once()
+
+
+@lru_cache(maxsize=1)
+def _load_once() -> tuple[str, ...]:
     loaded = []
     for entry in importlib.metadata.entry_points(group=GROUP):
         try:

@@ -17,9 +17,19 @@ import numpy as np
 from turnwise.config.schema import RolloutConfig
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import StalledError
-from turnwise.records import Group, Score, Trajectory
+from turnwise.records import Failure, Group, Score, Trajectory
 from turnwise.rollout.episode import EpisodeSpec
 from turnwise.tasks import TaskSet
+
+
+MAX_STALE_BATCHES = 8
+"""Batches of groups in a row that may come too late before the run ends with an error."""
+
+MAX_DROPPED_BATCHES = 6
+"""Batches of groups in a row that may fall short of complete episodes before the run ends with an error."""
+
+PAUSE_S = 0.5
+"""Pause before a group that fell short is replaced; doubled with every batch as long as no group succeeds."""
 
 
 class GroupScorer(Protocol):
@@ -70,10 +80,12 @@ class GroupStream:
         self.state = state or StreamState()
         self._restart = list(self.state.unfinished)
         self._ready: list[Group] = list(ready)
+        self._failed: list[Trajectory] = []
         self._waves: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._last_move = time.monotonic()
         self._error: BaseException | None = None
+        self._num_dropped_in_a_row = 0
         self.num_episodes = 0  # complete episodes so far
 
     @property
@@ -88,9 +100,11 @@ class GroupStream:
 
     async def take(self, version: int) -> list[Group]:
         """Return one batch of groups, none older than `max_staleness` updates; StalledError if nothing moves."""
-        wanted = self._config.groups_per_update
+        wanted, before = self._config.groups_per_update, self.state.num_stale
         while True:
             self._drop_stale(version)
+            if self.state.num_stale - before > MAX_STALE_BATCHES * wanted:
+                raise StalledError(f"every group is older than rollout.max_staleness={self._config.max_staleness} allows")
             self._admit()
             if len(self._ready) >= wanted:
                 break
@@ -99,6 +113,11 @@ class GroupStream:
             self._ready.sort(key=lambda group: group.group_id)
         batch, self._ready = self._ready[:wanted], self._ready[wanted:]
         return batch
+
+    def take_failed(self) -> list[Trajectory]:
+        """Return the episodes that ended in a failure since the last call; they are kept to be looked at only."""
+        failed, self._failed = self._failed, []
+        return failed
 
     async def close(self) -> None:
         """Stop waiting for what is running."""
@@ -136,7 +155,8 @@ class GroupStream:
         members: dict[str, list[Trajectory]] = {spec.group_id: [] for spec in specs}
         scoring: list[asyncio.Task[None]] = []
         async for trajectory in self._dispatcher.play(specs):
-            self._move()
+            if trajectory.end.is_complete:
+                self._move()
             group = members[trajectory.group_id]
             group.append(trajectory)
             if len(group) == self._config.group_size:
@@ -145,17 +165,31 @@ class GroupStream:
 
     async def _finish(self, members: Sequence[Trajectory]) -> None:
         complete = tuple(sorted((t for t in members if t.end.is_complete), key=lambda t: t.index))
-        failures = tuple(t.failure for t in members if t.failure is not None)
+        failed = [t for t in members if t.failure is not None]
+        failures = tuple(t.failure for t in failed if t.failure is not None)
+        self._failed.extend(failed)
         first = members[0]
         group = Group(group_id=first.group_id, task=first.task, trajectories=complete, failures=failures)
         self.num_episodes += len(complete)
         if len(complete) >= self._config.min_group_size:
             parts = await asyncio.gather(*(scorer.score(group) for scorer in self._scorers))
             self._ready.append(replace(group, scores=tuple(score for part in parts for score in part)))
+            self._num_dropped_in_a_row = 0
+            self._move()
         else:
-            self.state.num_dropped += 1
+            await self._drop(failures)
         self.state.unfinished.remove(int(first.group_id))
-        self._move()
+        self._changed.set()
+
+    async def _drop(self, failures: Sequence[Failure]) -> None:
+        """Count a group that fell short; StalledError naming the cause when there are too many in a row."""
+        self.state.num_dropped += 1
+        self._num_dropped_in_a_row += 1
+        limit = MAX_DROPPED_BATCHES * self._config.groups_per_update
+        if self._num_dropped_in_a_row >= limit:
+            last = failures[-1]
+            raise StalledError(f"{limit} groups in a row failed; the last one by {last.label} ({last.cause})")
+        await asyncio.sleep(PAUSE_S * 2.0 ** (self._num_dropped_in_a_row // self._config.groups_per_update))
 
     def _specs(self, number: int) -> list[EpisodeSpec]:
         """Return the episodes of group `number`; the same for equal seeds."""
@@ -180,7 +214,8 @@ class GroupStream:
         self._changed.clear()
         left_s = self._last_move + self._stall_s - time.monotonic()
         try:
-            await asyncio.wait_for(self._changed.wait(), max(0.1, left_s))
+            async with asyncio.timeout(max(0.0, left_s)):
+                await self._changed.wait()
         except TimeoutError:
             raise StalledError(f"no episode or score for {self._stall_s:g} s; waiting for {self._describe()}") from None
         if self._error is not None:

@@ -1,21 +1,46 @@
 """The configuration: one dataclass a part, composed into `RunConfig`. OmegaConf checks names and types against it.
 
-A field's metadata has `doc`, and where the key only matters under a condition `only_if`: a (dotted key, value) pair, value
-`True` meaning "set to something". A key that the user gave without its condition is refused. Sections marked
-`plugin=KIND` take `name` and the options of that plug-in's own `Config` dataclass.
+A field's metadata has `doc`, its `Bounds`, and where the key only matters under a condition `only_if`: one or several
+(dotted key, value) pairs, value `True` meaning "set to something". A key that the user gave without its condition is
+refused. Sections marked `plugin=KIND` take `name` and the options of that plug-in's own `Config` dataclass, which may
+use `key` too (a condition on a sister option is written without dots).
 """
+
+# ruff: noqa: RUF009
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+Condition = tuple[str, Any]
 
-def key(default: Any, doc: str, *, only_if: tuple[str, Any] | None = None, plugin: str | None = None) -> Any:
-    """Return a dataclass field with a default (a list, dict or class is a factory) and its documentation."""
-    metadata = {"doc": doc, "only_if": only_if, "plugin": plugin}
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    """The values that a key may take; of a list, its items. None: no such bound."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    one_of: tuple[str, ...] | None = None
+
+
+def key(
+    default: Any,
+    doc: str,
+    *,
+    only_if: Condition | tuple[Condition, ...] | None = None,
+    plugin: str | None = None,
+    **bounds: Any,
+) -> Any:
+    """Return a dataclass field with default (a list, dict or class is a factory), documentation and `Bounds`."""
+    conditions = (only_if,) if only_if is not None and isinstance(only_if[0], str) else (only_if or ())
+    metadata = {"doc": doc, "only_if": conditions, "plugin": plugin, "bounds": Bounds(**bounds)}
     if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     if isinstance(default, type):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -26,7 +51,7 @@ class ModelConfig:
     """The policy."""
 
     path: str = key("tiny", "a folder in Hugging Face format, or a registered model's name")
-    dtype: str = key("float32", "float32 or bfloat16")
+    dtype: str = key("float32", "float32 or bfloat16", one_of=("float32", "bfloat16"))
 
 
 @dataclass
@@ -41,30 +66,30 @@ class EnvConfig:
 class RolloutConfig:
     """Episodes and how many at once."""
 
-    workers: int = key(1, "rollout actors")
-    slots: int = key(128, "concurrent episodes a worker")
-    group_size: int = key(8, "episodes of one task")
-    groups_per_update: int = key(16, "groups in one update's batch")
-    max_staleness: int = key(0, "updates that a trained token may be behind; 0 is synchronous")
-    max_attempts: int = key(3, "times that an episode is tried before it leaves its group")
-    min_group_size: int = key(2, "a group with fewer complete episodes is dropped and counted")
-    max_lost_threads: int = key(64, "threads lost to hanging environments before a worker is replaced")
-    cpus_per_worker: float = key(0.0, "CPUs that Ray reserves for a worker")
+    workers: int = key(1, "rollout actors", at_least=1)
+    slots: int = key(128, "concurrent episodes a worker", at_least=1)
+    group_size: int = key(8, "episodes of one task", at_least=1)
+    groups_per_update: int = key(16, "groups in one update's batch", at_least=1)
+    max_staleness: int = key(0, "updates that a trained token may be behind; 0 is synchronous", at_least=0)
+    max_attempts: int = key(3, "times that an episode is tried before it leaves its group", at_least=1)
+    min_group_size: int = key(2, "a group with fewer complete episodes is dropped and counted", at_least=1)
+    max_lost_threads: int = key(64, "threads lost to hanging environments before a worker is replaced", at_least=0)
+    cpus_per_worker: float = key(0.0, "CPUs that Ray reserves for a worker", at_least=0)
 
 
 @dataclass
 class TimeoutConfig:
     """Seconds that each stage may take."""
 
-    reset_s: float = key(60.0, "environment reset")
-    step_s: float = key(60.0, "environment step")
-    generate_s: float = key(300.0, "one action from the engine")
-    episode_s: float = key(1800.0, "a whole episode")
-    score_s: float = key(120.0, "one scorer on one group")
-    update_s: float = key(1800.0, "one learner update")
-    weights_s: float = key(300.0, "one weight update of an engine")
-    start_s: float = key(300.0, "the start of any actor")
-    stall_s: float = key(600.0, "no finished episode, score or update for so long ends the run with an error")
+    reset_s: float = key(60.0, "environment reset", above=0)
+    step_s: float = key(60.0, "environment step", above=0)
+    generate_s: float = key(300.0, "one action from the engine", above=0)
+    episode_s: float = key(1800.0, "a whole episode", above=0)
+    score_s: float = key(120.0, "one scorer on one group", above=0)
+    update_s: float = key(1800.0, "one learner update", above=0)
+    weights_s: float = key(300.0, "one weight update of an engine", above=0)
+    start_s: float = key(300.0, "the start of any actor", above=0)
+    stall_s: float = key(600.0, "no finished episode, score or update for so long ends the run with an error", above=0)
 
 
 @dataclass
@@ -73,47 +98,62 @@ class CreditConfig:
 
     channels: dict[str, float] = key({"outcome": 1.0}, "weights of the reward channels that are used")
     fuse: list[Any] = key([], "fusions applied in order, each {name: ..., options}", plugin="fuse")
-    estimator: dict[str, Any] = key({"name": "turn_loo"}, "the advantage estimator, {name: ..., options}", plugin="estimator")
+    estimator: dict[str, Any] = key(
+        {"name": "turn_loo"}, "the advantage estimator, {name: ..., options}", plugin="estimator"
+    )
 
 
 @dataclass
 class LearnerConfig:
     """Policy updates."""
 
-    updates: int = key(40, "updates in all")
-    lr: float = key(3e-4, "peak learning rate of AdamW")
-    schedule: str = key("constant", "constant or cosine")
-    min_lr_fraction: float = key(0.1, "last learning rate over the peak", only_if=("learner.schedule", "cosine"))
-    warmup_updates: int = key(0, "updates over which the learning rate rises from 0")
-    betas: list[float] = key([0.9, 0.95], "AdamW's betas")
-    weight_decay: float = key(0.0, "AdamW's weight decay")
-    max_grad_norm: float = key(1.0, "gradients are clipped to this norm")
-    minibatches: int = key(2, "optimizer steps an update")
-    epochs: int = key(1, "passes over a batch")
-    micro_batch_tokens: int = key(16384, "padded tokens in one forward pass")
+    updates: int = key(40, "updates in all", at_least=0)
+    lr: float = key(3e-4, "peak learning rate of AdamW", above=0)
+    schedule: str = key("constant", "constant or cosine", one_of=("constant", "cosine"))
+    min_lr_fraction: float = key(
+        0.1, "last learning rate over the peak", only_if=("learner.schedule", "cosine"), at_least=0, at_most=1
+    )
+    warmup_updates: int = key(0, "updates over which the learning rate rises from 0", at_least=0)
+    betas: list[float] = key([0.9, 0.95], "AdamW's betas", at_least=0, below=1)
+    weight_decay: float = key(0.0, "AdamW's weight decay", at_least=0)
+    max_grad_norm: float = key(1.0, "gradients are clipped to this norm", above=0)
+    minibatches: int = key(2, "optimizer steps an update", at_least=1)
+    epochs: int = key(1, "passes over a batch", at_least=1)
+    micro_batch_tokens: int = key(16384, "padded tokens in one forward pass", at_least=1)
     objective: dict[str, Any] = key({"name": "ppo"}, "the policy objective, {name: ..., options}", plugin="objective")
-    threads: int = key(2, "CPU threads")
+    threads: int = key(2, "CPU threads", at_least=1)
 
 
 @dataclass
 class SftConfig:
     """The supervised warm start on the environment's own demonstrations; 0 steps: none."""
 
-    steps: int = key(0, "optimizer steps")
-    batch_size: int = key(64, "demonstrations a step", only_if=("sft.steps", True))
-    lr: float = key(1e-3, "peak learning rate, cosine to a tenth", only_if=("sft.steps", True))
-    demonstrations: int = key(2048, "episodes to record; seen again when steps need more", only_if=("sft.steps", True))
+    steps: int = key(0, "optimizer steps", at_least=0)
+    batch_size: int = key(64, "demonstrations a step", only_if=("sft.steps", True), at_least=1)
+    lr: float = key(1e-3, "peak learning rate, cosine to a tenth", only_if=("sft.steps", True), above=0)
+    demonstrations: int = key(
+        2048,
+        "episodes to record; seen again when steps need more",
+        only_if=(("sft.steps", True), ("sft.path", None)),
+        at_least=1,
+    )
     path: str | None = key(None, "JSONL file of recorded demonstrations instead", only_if=("sft.steps", True))
-    env_kwargs: dict[str, Any] = key({}, "changes of env.kwargs while demonstrations are recorded", only_if=("sft.steps", True))
+    env_kwargs: dict[str, Any] = key(
+        {}, "changes of env.kwargs while demonstrations are recorded", only_if=(("sft.steps", True), ("sft.path", None))
+    )
 
 
 @dataclass
 class EvalConfig:
     """Held-out tasks, measured before and after training."""
 
-    tasks: int = key(200, "held-out tasks; 0: no evaluation")
-    every: int = key(0, "also after every so many updates; 0: only before and after", only_if=("eval.tasks", True))
-    modes: list[str] = key(["sampled", "greedy"], "sampled, greedy or both", only_if=("eval.tasks", True))
+    tasks: int = key(200, "held-out tasks; 0: no evaluation", at_least=0)
+    every: int = key(
+        0, "also after every so many updates; 0: only before and after", only_if=("eval.tasks", True), at_least=0
+    )
+    modes: list[str] = key(
+        ["sampled", "greedy"], "sampled, greedy or both", only_if=("eval.tasks", True), one_of=("sampled", "greedy")
+    )
     success_channel: str = key("outcome", "the channel whose sum decides success", only_if=("eval.tasks", True))
     success_threshold: float = key(0.5, "success if the channel's sum exceeds it", only_if=("eval.tasks", True))
 
@@ -122,8 +162,8 @@ class EvalConfig:
 class CheckpointConfig:
     """Hugging Face folders from which a run resumes; 0: only the last."""
 
-    every: int = key(10, "updates between checkpoints; 0: only at the end")
-    keep: int = key(2, "newest checkpoints kept")
+    every: int = key(10, "updates between checkpoints; 0: only at the end", at_least=0)
+    keep: int = key(2, "newest checkpoints kept", at_least=1)
 
 
 @dataclass
@@ -143,10 +183,12 @@ class RayConfig:
 
     address: str | None = key(None, "cluster to join; none: start one on this machine")
     dashboard: bool = key(True, "start the dashboard", only_if=("ray.address", None))
-    dashboard_port: int = key(8265, "its port", only_if=("ray.dashboard", True))
-    num_cpus: int | None = key(None, "CPUs of the cluster to be started; none: all", only_if=("ray.address", None))
-    engine_gpus: float = key(0.0, "GPUs reserved for each engine")
-    learner_gpus: float = key(0.0, "GPUs reserved for the learner")
+    dashboard_port: int = key(8265, "its port", only_if=("ray.dashboard", True), at_least=1, at_most=65535)
+    num_cpus: int | None = key(
+        None, "CPUs of the cluster to be started; none: all", only_if=("ray.address", None), at_least=1
+    )
+    engine_gpus: float = key(0.0, "GPUs reserved for each engine", at_least=0)
+    learner_gpus: float = key(0.0, "GPUs reserved for the learner", at_least=0)
 
 
 @dataclass
@@ -155,11 +197,13 @@ class RunConfig:
 
     name: str = key("run", "the run's name; its folder is runs_dir/name")
     runs_dir: str = key("runs", "where run folders are made")
-    seed: int = key(0, "decides tasks, sampling and initial weights of new parts")
+    seed: int = key(0, "decides tasks, sampling and initial weights of new parts", at_least=0, below=2**31)
     resume: bool = key(False, "go on with an existing run of this name")
     model: ModelConfig = key(ModelConfig, "the policy")
     env: EnvConfig = key(EnvConfig, "the world")
-    agent: dict[str, Any] = key({"name": "chat"}, "how the policy reads and writes, {name: ..., options}", plugin="agent")
+    agent: dict[str, Any] = key(
+        {"name": "chat"}, "how the policy reads and writes, {name: ..., options}", plugin="agent"
+    )
     engine: dict[str, Any] = key({"name": "hf"}, "what samples, {name: ..., options}", plugin="engine")
     rewards: list[Any] = key([{"name": "events"}], "scorers, each {name: ..., options}", plugin="scorer")
     rollout: RolloutConfig = key(RolloutConfig, "episodes")

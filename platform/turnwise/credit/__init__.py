@@ -1,7 +1,11 @@
 """Credit: from scores to one advantage a turn, in pure numpy. `fuse` -> `estimate` -> `spread`.
 
 An estimator sees `TurnRewards`, arrays padded over turns, and returns one advantage a turn. Estimators are registered
-under the kind `estimator`, fusions under `fuse`.
+under the kind `estimator`, fusions under `fuse`. `assign` is the whole line, from scored groups to the learner's batch.
+
+Missing is not zero: a masked score makes the returns that contain it unknown; an unknown return is in no baseline, and
+its turn is not trained on. What is masked must not depend on how good the actions were (an infrastructure's or judge's
+failure does not), or no estimator is unbiased.
 """
 
 from __future__ import annotations
@@ -28,7 +32,13 @@ class TurnRewards:
     turn_mask: Mapping[str, Mask]  # by channel, [N, K]; False: masked or no such turn
     outcome: Mapping[str, Array]  # by channel, [N]; scores of the whole trajectory
     outcome_mask: Mapping[str, Mask]  # by channel, [N]
+    weights: Mapping[str, float]  # by channel; what an estimator sums after each channel's own baseline
     state_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns]
+
+    @property
+    def channels(self) -> list[str]:
+        """Channels with a weight other than 0, sorted."""
+        return sorted(name for name, weight in self.weights.items() if weight != 0.0)
 
     @property
     def turn_exists(self) -> Mask:
@@ -43,6 +53,13 @@ class TurnAdvantages:
 
     values: Array  # [N, K] advantage of each turn; 0 where there is none
     mask: Mask  # [N, K] turns to train on: existing, not masked, with a usable baseline
+
+
+class Fusion(Protocol):
+    """Changes rewards before they are estimated (gate, renormalise, filter). Built with an instance of its `Config`."""
+
+    def fuse(self, rewards: TurnRewards) -> TurnRewards:
+        """Return new rewards; the arrays given are left as they are."""
 
 
 class Estimator(Protocol):

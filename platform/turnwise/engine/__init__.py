@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from turnwise.records import FloatArray, IntArray
+from turnwise.records import Failure, FloatArray, IntArray
 
 
 class Finish(StrEnum):
@@ -41,9 +41,15 @@ class Completion:
     """One sampled action."""
 
     ids: IntArray  # [num_tokens] including the end token where it was sampled
-    logprobs: FloatArray  # [num_tokens] under the distribution sampled from (temperature applied; at 0, of temperature 1)
+    logprobs: FloatArray  # [num_tokens] under the distribution sampled from (temperature applied; 0: of temperature 1)
     versions: IntArray  # [num_tokens] weight version of each token
     finish: Finish
+
+    @classmethod
+    def aborted(cls) -> Completion:
+        """Return the completion of a request that was aborted before it began."""
+        none = np.zeros(0, np.int32)
+        return cls(ids=none, logprobs=np.zeros(0, np.float32), versions=none, finish=Finish.ABORT)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +64,11 @@ class WeightReceipt:
 class Engine(Protocol):
     """A policy that can be sampled from and updated."""
 
-    def generate(self, requests: Sequence[Request]) -> AsyncIterator[list[tuple[int, Completion]]]:
-        """Yield completions as they finish, in chunks of (index into `requests`, completion)."""
+    def generate(self, requests: Sequence[Request]) -> AsyncIterator[list[tuple[int, Completion | Failure]]]:
+        """Yield results as they finish, in chunks of (index into `requests`, completion).
+
+        A request that cannot be answered yields a failure in its place and leaves the others alone.
+        """
 
     def open(self, sessions: Sequence[str]) -> None:
         """Announce episodes: a lock-step engine waits for a request of each open session before it samples."""

@@ -32,7 +32,9 @@ class MessageSpace(gymnasium.Space[Any]):
     Gymnasium's own `Text` space admits letters and digits only.
     """
 
-    def __init__(self, *, is_list: bool, samples: Sequence[str] = ("hello", "yes", "0"), seed: int | None = None) -> None:
+    def __init__(
+        self, *, is_list: bool, samples: Sequence[str] = ("hello", "yes", "0"), seed: int | None = None
+    ) -> None:
         """`samples` are the texts that `sample` draws from."""
         super().__init__(None, None, seed)
         self.is_list, self.samples = is_list, tuple(samples)
@@ -48,9 +50,9 @@ class MessageSpace(gymnasium.Space[Any]):
         return [{"role": "user", "content": text}] if self.is_list else text
 
     def contains(self, x: Any) -> bool:
-        """Whether `x` is a string, or messages with a role and a content."""
+        """Whether `x` is a text, or messages with a role and a content; texts that UTF-8 cannot hold are not."""
         if isinstance(x, str):
-            return len(x) <= MAX_TEXT
+            return _is_text(x)
         if self.is_list:
             return isinstance(x, list) and all(_is_message(item) for item in x)
         return _is_message(x)
@@ -68,19 +70,26 @@ class MessageSpace(gymnasium.Space[Any]):
 class EpisodeState:
     """What `TurnEnv` keeps of the running episode."""
 
-    num_turns: int = 0
-    is_over: bool = False
-    events: list[Event] = field(default_factory=list)
+    num_turns: int = 0  # actions taken, malformed ones included
+    terminated: bool = False  # the world came to an end of its own
+    truncated: bool = False  # a limit cut the episode off
+    events: list[Event] = field(default_factory=list)  # of the current turn
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further action is carried out."""
+        return self.terminated or self.truncated
 
 
 class TurnEnv(gymnasium.Env[Any, Any]):
     """Base of all multi-turn text environments.
 
     In `begin` and `act` use `self.np_random` for every draw, `self.reward(channel, value)` for every reward, and
-    `self.finish()` when the episode is over. Raise `InvalidAction` for an action that cannot be carried out.
+    `self.finish()` (or `self.truncate()`) when the episode is over. Raise `InvalidAction` for an action that cannot
+    be carried out; it costs a turn, and `on_invalid` may give it a reward.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 (as Gymnasium declares it)
     instructions: str = ""  # what a system prompt should say of this world
     max_turns: int | None = None  # the episode is truncated after so many; None: no limit
     sample_actions: Sequence[str] = ("hello", "yes", "0")  # texts for `action_space.sample()`
@@ -91,7 +100,8 @@ class TurnEnv(gymnasium.Env[Any, Any]):
         self.render_mode = render_mode
         self.observation_space = MessageSpace(is_list=True)
         self.action_space = MessageSpace(is_list=False, samples=self.sample_actions)
-        self._state = EpisodeState(is_over=True)
+        self._state: EpisodeState | None = None
+        self._seed = 0
         self._last: list[Message] = []
 
     @abstractmethod
@@ -109,16 +119,28 @@ class TurnEnv(gymnasium.Env[Any, Any]):
         """Emit a reward for this turn; ValueError unless finite."""
         if not math.isfinite(value):
             raise ValueError(f"reward on channel {channel!r} is {value}")
-        self._state.events.append(Event(channel=channel, value=float(value)))
+        self._episode.events.append(Event(channel=channel, value=float(value)))
 
     def finish(self) -> None:
-        """Declare the episode over after this turn."""
-        self._state.is_over = True
+        """Declare the episode over after this turn: the world came to an end of its own."""
+        self._episode.terminated = True
+
+    def truncate(self) -> None:
+        """Declare the episode cut off after this turn, by a limit of the environment's own (besides `max_turns`)."""
+        self._episode.truncated = True
+
+    def on_invalid(self, error: InvalidAction) -> None:
+        """React to an action that could not be carried out, for instance with a reward; nothing by default."""
 
     @property
     def num_turns(self) -> int:
-        """Actions taken in this episode, the current one included."""
-        return self._state.num_turns
+        """Actions taken in this episode, the current one included; 0 before the first episode."""
+        return 0 if self._state is None else self._state.num_turns
+
+    @property
+    def task_seed(self) -> int:
+        """The seed that `reset` was given, or one drawn where it was given none; decides the task's content."""
+        return self._seed
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -126,7 +148,10 @@ class TurnEnv(gymnasium.Env[Any, Any]):
         return []
 
     def num_tasks(self, split: str) -> int | None:
-        """Return how many tasks there are in a split; None: as many as there are seeds."""
+        """Return how many tasks there are in a split; None: as many as there are seeds.
+
+        Where there are N, task i is what `reset(seed=i, options={"split": split})` starts, for i from 0 to N - 1.
+        """
         return None
 
     def oracle(self, action: str) -> float | None:
@@ -145,37 +170,42 @@ class TurnEnv(gymnasium.Env[Any, Any]):
         """Return a key for what the policy has stated to believe; None if it states nothing."""
         return None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[list[Message], dict[str, Any]]:
-        """Start an episode; Gymnasium's signature. `info["state_key"]` is the first state's."""
+    def gold(self) -> dict[str, Any] | None:
+        """Return what scorers may know of the current task and the policy may not, as plain JSON; None: nothing."""
+        return None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[list[Message], dict[str, Any]]:
+        """Start an episode; Gymnasium's signature.
+
+        `info["state_key"]` is the first state's; `info["gold"]` is there where `gold` returns something.
+        """
         super().reset(seed=seed)
+        self._seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         self._state = EpisodeState()
         self._last = as_messages(self.begin(options or {}), role="user")
-        return self._last, self._info(is_valid=True)
+        info, gold = self._info(is_valid=True), self.gold()
+        return self._last, info if gold is None else {**info, "gold": gold}
 
     def step(self, action: Any) -> tuple[list[Message], float, bool, bool, dict[str, Any]]:
         """Carry out one assistant message (or bare text); Gymnasium's five values.
 
         The reward is the sum of this turn's events; `info` has `events`, `is_valid`, `state_key` and `belief_key`.
         """
-        if self._state.is_over:
+        if self._state is None or self._state.is_over:
             return self._after_the_end()
-        self._state.num_turns += 1
-        self._state.events = []
-        is_valid = True
-        try:
-            if not self.action_space.contains(action):
-                raise InvalidAction("an action is a text or one message with a role and a content")
-            answer = self.act(as_messages(action, role="assistant")[0])
-        except InvalidAction as error:
-            is_valid, answer = False, f"error: {error}"
+        state = self._state
+        state.num_turns += 1
+        state.events = []
+        answer, is_valid = self._carry_out(action)
         self._last = as_messages(answer, role=self._answer_role)
-        total = sum(event.value for event in self._state.events)
-        terminated = self._state.is_over
-        truncated = not terminated and self.max_turns is not None and self._state.num_turns >= self.max_turns
-        self._state.is_over = terminated or truncated
-        return self._last, float(total), terminated, truncated, self._info(is_valid=is_valid)
+        if self.max_turns is not None and state.num_turns >= self.max_turns and not state.terminated:
+            state.truncated = True
+        total = sum(event.value for event in state.events)
+        return self._last, float(total), state.terminated, state.truncated, self._info(is_valid=is_valid)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """Return the last observation as text in render mode "ansi"."""
         if self.render_mode != "ansi":
             return None
@@ -183,28 +213,63 @@ class TurnEnv(gymnasium.Env[Any, Any]):
 
     _answer_role: ClassVar[str] = "user"
 
+    @property
+    def _episode(self) -> EpisodeState:
+        if self._state is None:
+            raise RuntimeError("no episode has begun: call reset first")
+        return self._state
+
+    def _carry_out(self, action: Any) -> tuple[Observation, bool]:
+        """Return the answer to an action and whether it could be carried out."""
+        try:
+            if not self.action_space.contains(action):
+                raise InvalidAction("an action is a text or one message with a role and a content")
+            return self.act(as_messages(action, role="assistant")[0]), True
+        except InvalidAction as error:
+            self.on_invalid(error)
+            return f"error: {error}", False
+
     def _info(self, *, is_valid: bool) -> dict[str, Any]:
         return {
-            "events": tuple(self._state.events),
+            "events": tuple(self._episode.events),
             "is_valid": is_valid,
             "state_key": self.state_key(),
             "belief_key": self.belief_key(),
         }
 
     def _after_the_end(self) -> tuple[list[Message], float, bool, bool, dict[str, Any]]:
-        self._state.events = []
+        """Answer an action outside an episode: an error observation, no reward, the flags of the end."""
         self._last = as_messages("error: the episode is over", role=self._answer_role)
-        return self._last, 0.0, True, False, self._info(is_valid=False)
+        if self._state is None:
+            info = {"events": (), "is_valid": False, "state_key": None, "belief_key": None}
+            return self._last, 0.0, True, False, info
+        self._state.events = []
+        return self._last, 0.0, self._state.terminated, self._state.truncated, self._info(is_valid=False)
 
 
 def as_messages(observation: Observation, *, role: str) -> list[Message]:
-    """Return the observation as a list of messages; a bare text gets `role`."""
+    """Return the observation as a list of messages; a bare text gets `role`. TypeError for anything else."""
     if isinstance(observation, str):
         return [{"role": role, "content": observation}]
     if isinstance(observation, Mapping):
         return [dict(observation)]
-    return [dict(message) for message in observation]
+    if isinstance(observation, list | tuple) and all(isinstance(message, Mapping) for message in observation):
+        return [dict(message) for message in observation]
+    raise TypeError(f"expected a text, a message or messages, got {type(observation).__name__}")
+
+
+def _is_text(x: Any) -> bool:
+    """Whether `x` is a text that fits and that UTF-8 can hold (half of a surrogate pair cannot)."""
+    if not isinstance(x, str) or len(x) > MAX_TEXT:
+        return False
+    if x.isascii():
+        return True
+    try:
+        x.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_message(x: Any) -> bool:
-    return isinstance(x, dict) and isinstance(x.get("role"), str) and isinstance(x.get("content"), str) and len(x["content"]) <= MAX_TEXT
+    return isinstance(x, dict) and isinstance(x.get("role"), str) and _is_text(x.get("content"))

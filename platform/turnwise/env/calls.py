@@ -16,6 +16,8 @@ from turnwise.errors import InvalidAction
 from turnwise.records import Message
 
 _HERMES = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
+_BAR = re.compile(r"(?:^|\s+)\|(?:\s+|$)")
+_SHAPE = 'a tool call is {"name": ..., "arguments": {...}}'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,31 +37,26 @@ def parse_hermes(text: str) -> ToolCall:
     found = _HERMES.findall(text)
     if len(found) != 1:
         raise InvalidAction(f"expected one <tool_call>, found {len(found)}")
-    try:
-        data = json.loads(found[0])
-    except json.JSONDecodeError as error:
-        raise InvalidAction(f"the tool call is not JSON ({error.msg} at {error.pos})") from None
-    if not isinstance(data, dict) or not isinstance(data.get("name"), str):
-        raise InvalidAction('a tool call is {"name": ..., "arguments": {...}}')
-    arguments = data.get("arguments", {})
-    if not isinstance(arguments, dict):
-        raise InvalidAction('"arguments" must be an object')
-    return ToolCall(name=data["name"], arguments=arguments)
+    return _call_from(_load_json(found[0]))
 
 
 def parse_compact(text: str, tools: Sequence[Mapping[str, Any]]) -> ToolCall:
-    """Return the call spelt `name value | value`, arguments in the schema's order; InvalidAction for an unknown tool."""
-    name, _, rest = text.strip().partition(" ")
+    """Return the call spelt `name value | value`, in the schema's order; InvalidAction for an unknown tool."""
+    name, *rest = text.split(None, 1) or [""]
     parameters = _parameters(name, tools)
-    values = [value.strip() for value in rest.split(" | ")] if rest.strip() else []
+    values = [value.strip() for value in _BAR.split(rest[0])] if rest else []
     if len(values) > len(parameters):
         raise InvalidAction(f"{name} takes at most {len(parameters)} arguments, got {len(values)}")
-    return ToolCall(name=name, arguments={key: _compact_value(value, kind) for (key, kind), value in zip(parameters, values, strict=False)})
+    pairs = zip(parameters.items(), values, strict=False)
+    return ToolCall(name=name, arguments={key: _compact_value(value, schema) for (key, schema), value in pairs})
 
 
 def spell_compact(call: ToolCall) -> str:
     """Return the compact text of a call."""
-    values = [" ; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value) for value in call.arguments.values()]
+    values = [
+        " ; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for value in call.arguments.values()
+    ]
     return f"{call.name} {' | '.join(values)}".strip()
 
 
@@ -74,28 +71,57 @@ def call_of(message: Message, tools: Sequence[Mapping[str, Any]]) -> ToolCall:
     if not calls:
         text = str(message.get("content", ""))
         return parse_hermes(text) if "<tool_call>" in text else parse_compact(text, tools)
-    if len(calls) != 1:
-        raise InvalidAction(f"expected one tool call, found {len(calls)}")
-    function = calls[0].get("function", calls[0]) if isinstance(calls[0], Mapping) else None
-    arguments = function.get("arguments", {}) if isinstance(function, Mapping) else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not isinstance(arguments, Mapping):
-        raise InvalidAction('a tool call is {"name": ..., "arguments": {...}}')
-    return ToolCall(name=function["name"], arguments=arguments)
+    if not isinstance(calls, list | tuple) or len(calls) != 1:
+        found = len(calls) if isinstance(calls, list | tuple) else "something else"
+        raise InvalidAction(f"expected one tool call, found {found}")
+    return _call_from(calls[0].get("function", calls[0]) if isinstance(calls[0], Mapping) else None)
 
 
-def _parameters(name: str, tools: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    for schema in tools:
-        function = schema["function"]
-        if function["name"] == name:
-            properties = function["parameters"]["properties"]
-            return [(key, str(value.get("type", "string"))) for key, value in properties.items()]
+def unknown_tool(name: str, tools: Sequence[Mapping[str, Any]]) -> InvalidAction:
+    """Return the error that answers a call of a tool that there is not."""
     known = ", ".join(str(schema["function"]["name"]) for schema in tools)
-    raise InvalidAction(f"unknown tool {name[:40]}; expected one of {known}" if name else f"expected one of {known}")
+    return InvalidAction(f"unknown tool {name[:40]}; expected one of {known}" if name else f"expected one of {known}")
 
 
-def _compact_value(value: str, kind: str) -> Any:
+def _call_from(data: Any) -> ToolCall:
+    """Return the call that `{"name": ..., "arguments": ...}` spells; arguments may be JSON text, as OpenAI has them."""
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+        raise InvalidAction(_SHAPE)
+    arguments = data.get("arguments", {})
+    if isinstance(arguments, str):
+        arguments = _load_json(arguments)
+    if not isinstance(arguments, Mapping):
+        raise InvalidAction('"arguments" must be an object')
+    return ToolCall(name=data["name"], arguments=arguments)
+
+
+def _load_json(text: str) -> Any:
+    """Return what JSON text holds; InvalidAction for what is none, is too deep, or holds what UTF-8 cannot."""
+    try:
+        data = json.loads(text)
+        json.dumps(data, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise InvalidAction(f"the tool call is not JSON ({error.msg} at {error.pos})") from None
+    except (ValueError, RecursionError):
+        raise InvalidAction("the tool call is not JSON that can be read") from None
+    return data
+
+
+def _parameters(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the schemas of a tool's parameters by name; InvalidAction for an unknown tool."""
+    for schema in tools:
+        if schema["function"]["name"] == name:
+            properties: Mapping[str, Mapping[str, Any]] = schema["function"]["parameters"]["properties"]
+            return properties
+    raise unknown_tool(name, tools)
+
+
+def _compact_value(value: str, schema: Mapping[str, Any]) -> Any:
+    """Return a value of the schema's type; the text itself where it spells none, for the tool's check to refuse."""
+    kind = schema.get("type", "string")
     if kind == "array":
-        return [item.strip() for item in value.split(";") if item.strip()]
+        items = [item.strip() for item in value.split(";")]
+        return [_compact_value(item, schema.get("items", {})) for item in items if item]
     if kind in ("integer", "number"):
         try:
             return int(value) if kind == "integer" else float(value)

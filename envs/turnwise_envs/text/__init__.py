@@ -1,0 +1,1 @@
+"""Other people's discrete environments as text: `turnwise/GymText-v0`."""

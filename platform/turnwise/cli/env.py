@@ -1,0 +1,197 @@
+"""`turnwise env list | validate | play | init`: find, check and try environments by hand, and begin a new one.
+
+The command line adds `app` under the name `env`; whatever is the user's mistake leaves here as a `UserError`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium
+import typer
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from turnwise.cli.new_env import write_package
+from turnwise.env.base import TurnEnv
+from turnwise.env.conformance import DEFAULT_LIMIT_S, validate
+from turnwise.errors import UserError
+from turnwise.records import Message
+from turnwise.registry import GROUP, load_plugins
+from turnwise.tasks import find_spec, make_env, world_of
+
+app = typer.Typer(no_args_is_help=True, help="List, check, play and make environments.", rich_markup_mode=None)
+
+EnvId = Annotated[str, typer.Argument(metavar="ID", help="a Gymnasium id, for instance turnwise/Search-v0")]
+Options = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="arguments of its constructor")]
+
+
+@app.command("list")
+def list_environments() -> None:
+    """Show the environments of Turnwise and of installed plug-ins."""
+    table = Table("id", "tools", "turns", "tasks")
+    for spec in known_environments():
+        table.add_row(spec.id, *describe(spec))
+    _console().print(table)
+
+
+@app.command("validate")
+def validate_environment(
+    env_id: EnvId,
+    options: Options = None,
+    limit_s: Annotated[float, typer.Option(help="seconds that one reset or step may take")] = DEFAULT_LIMIT_S,
+) -> None:
+    """Try what every environment must keep to; exit code 1 if it does not."""
+    find_spec(env_id)
+    checks = validate(env_id, read_options(options), limit_s=limit_s)
+    table = Table("check", "result", "seconds", "detail", title=env_id)
+    for check in checks:
+        result = Text("passed", "green") if check.passed else Text("FAILED", "red")
+        table.add_row(check.name, result, f"{check.seconds:.3f}", Text(check.detail))
+    _console().print(table)
+    if not all(check.passed for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command("play")
+def play(
+    env_id: EnvId,
+    options: Options = None,
+    seed: Annotated[int, typer.Option(help="decides the task")] = 0,
+) -> None:
+    """Act in an environment yourself, a line an action, until it is over or the input ends."""
+    env, console = make_env(env_id, read_options(options)), _console()
+    try:
+        _play(env, seed, console)
+    except KeyboardInterrupt:
+        console.print("\n(stopped)")
+    finally:
+        env.close()
+
+
+@app.command("init")
+def init(
+    name: Annotated[str, typer.Argument(help="the new package's name")],
+    folder: Annotated[Path, typer.Option(help="where its folder is made")] = Path(),
+) -> None:
+    """Write the package of a new environment: code, tests and a training configuration."""
+    written = write_package(name, folder)
+    console = _console()
+    steps = (
+        f"wrote {written}; next:",
+        f"  pip install -e {written}",
+        f"  turnwise env validate {name}/Guess-v0",
+        f"  turnwise train {written / 'train.yaml'}",
+    )
+    console.print("\n".join(steps), markup=False, soft_wrap=True)
+
+
+def known_environments() -> list[EnvSpec]:
+    """Return what Turnwise and the plug-ins registered, by id; Gymnasium's own take `turnwise/GymText-v0`."""
+    load_plugins()
+    packages = {
+        entry.value.partition(":")[0].partition(".")[0] for entry in importlib.metadata.entry_points(group=GROUP)
+    }
+    specs = (spec for spec in gymnasium.registry.values() if _package(spec) in packages)
+    return sorted((spec for spec in specs if _is_turn_env(spec)), key=lambda spec: spec.id)
+
+
+def describe(spec: EnvSpec) -> tuple[str, str, str]:
+    """Return an environment's tools, turn limit and numbers of tasks, or why it cannot be made without arguments."""
+    try:
+        env = make_env(spec.id)
+    except Exception as error:  # noqa: BLE001  (a plug-in's constructor may raise anything: its row says so)
+        problem = error.problem if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return f"({problem})", "", ""
+    world = world_of(env)
+    tools = ", ".join(schema["function"]["name"] for schema in world.tools) or "-"
+    counts = [world.num_tasks(split) for split in ("train", "eval")]
+    tasks = "by seed" if None in counts else " + ".join(map(str, counts))
+    env.close()
+    return tools, str(world.max_turns or "no limit"), tasks
+
+
+def read_options(options: Sequence[str] | None) -> dict[str, Any]:
+    """Return `key=value` arguments as a dictionary, dots nesting; UserError for anything else."""
+    for option in options or ():
+        if "=" not in option or option.startswith("="):
+            raise UserError("argument", option, "not key=value", "write it as key=value")
+    try:
+        read = OmegaConf.to_container(OmegaConf.from_dotlist(list(options or ())), resolve=False)
+    except OmegaConfBaseException as error:
+        raise UserError("argument", " ".join(options or ()), str(error), "write key=value") from error
+    return {str(key): value for key, value in read.items()} if isinstance(read, dict) else {}
+
+
+def _play(env: gymnasium.Env[Any, Any], seed: int, console: Console) -> None:
+    messages, _ = env.reset(seed=seed)
+    _show_tools(world_of(env), console)
+    _show_messages(messages, console)
+    for action in _lines(console):
+        messages, _, terminated, truncated, info = env.step(action)
+        _show_messages(messages, console)
+        _show_events(info, console)
+        if terminated or truncated:
+            console.print("(over)" if terminated else "(out of turns)")
+            return
+    console.print("\n(end of input)")
+
+
+def _lines(console: Console) -> Iterator[str]:
+    """Yield the lines of the standard input after a prompt each."""
+    while True:
+        console.print("> ", end="")
+        line = sys.stdin.readline()
+        if not line:
+            return
+        yield line.rstrip("\n")
+
+
+def _show_tools(world: TurnEnv, console: Console) -> None:
+    if world.instructions:
+        console.print(world.instructions, style="dim", markup=False, soft_wrap=True)
+    for schema in world.tools:
+        function = schema["function"]
+        names = " | ".join(function["parameters"]["properties"])
+        console.print(
+            f"  {function['name']} {names}    {function['description']}", style="cyan", markup=False, soft_wrap=True
+        )
+
+
+def _show_messages(messages: Sequence[Message], console: Console) -> None:
+    for message in messages:
+        console.print(f"{message['role']}: {message['content']}", markup=False, soft_wrap=True)
+
+
+def _show_events(info: Mapping[str, Any], console: Console) -> None:
+    for event in info["events"]:
+        console.print(f"  {event.channel} {event.value:+g}", style="green" if event.value > 0 else "red", markup=False)
+
+
+def _package(spec: EnvSpec) -> str:
+    entry_point = spec.entry_point
+    module = (
+        entry_point.partition(":")[0] if isinstance(entry_point, str) else str(getattr(entry_point, "__module__", ""))
+    )
+    return module.partition(".")[0]
+
+
+def _is_turn_env(spec: EnvSpec) -> bool:
+    """Whether it is one of ours; one that cannot be imported may be, and its row will say why not."""
+    try:
+        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    except (ImportError, AttributeError):
+        return True
+    return isinstance(creator, type) and issubclass(creator, TurnEnv)
+
+
+def _console() -> Console:
+    return Console(highlight=False)

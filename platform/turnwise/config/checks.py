@@ -1,0 +1,87 @@
+"""Values that make no sense, alone or together, although each has the right type. Nothing here looks at the world."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from turnwise.config.keys import KeySpec, shown
+from turnwise.config.schema import Bounds, RunConfig
+from turnwise.errors import UserError
+
+
+def check_bounds(values: Mapping[str, Any], known: Mapping[str, KeySpec]) -> None:
+    """Refuse the first value (or item of a list) outside its bounds."""
+    for key, spec in known.items():
+        value = values.get(key)
+        for item in value if isinstance(value, list) else [value]:
+            problem = _problem(item, spec.bounds)
+            if problem is not None:
+                raise UserError(key, shown(key, item), *problem)
+
+
+def check_together(config: RunConfig, *, needs_group: bool) -> None:
+    """Refuse combinations that cannot work; `needs_group`: the estimator compares the episodes of a group."""
+    _check_groups(config, needs_group)
+    _check_channels(config.credit.channels)
+    _check_learner(config)
+    if config.eval.tasks and not config.eval.modes:
+        raise UserError("eval.modes", "[]", "no mode of evaluation", "use [sampled, greedy] or set eval.tasks=0")
+    if len(set(config.eval.modes)) < len(config.eval.modes):
+        raise UserError("eval.modes", config.eval.modes, "names a mode twice", "name each once")
+    if not config.rewards:
+        raise UserError("rewards", "[]", "no scorer, so nothing would be learnt", "use [{name: events}]")
+
+
+def _check_groups(config: RunConfig, needs_group: bool) -> None:
+    rollout, estimator = config.rollout, config.credit.estimator["name"]
+    if needs_group and rollout.group_size < 2:
+        problem = f"the estimator {estimator} compares the episodes of a group, so one alone teaches nothing"
+        raise UserError(
+            "rollout.group_size", rollout.group_size, problem, "use at least 2, or another credit.estimator"
+        )
+    if rollout.min_group_size > rollout.group_size:
+        problem = f"exceeds rollout.group_size={rollout.group_size}, so every group would be dropped"
+        raise UserError("rollout.min_group_size", rollout.min_group_size, problem, f"use at most {rollout.group_size}")
+
+
+def _check_channels(channels: Mapping[str, float]) -> None:
+    if not channels:
+        raise UserError("credit.channels", "{}", "no reward channel is used", "use {outcome: 1.0}")
+    for channel, weight in channels.items():
+        if not math.isfinite(weight):
+            raise UserError(f"credit.channels.{channel}", weight, "is not finite", "use a number")
+    if not any(channels.values()):
+        raise UserError("credit.channels", dict(channels), "every weight is 0", "give one channel a weight")
+
+
+def _check_learner(config: RunConfig) -> None:
+    learner, groups = config.learner, config.rollout.groups_per_update
+    if learner.minibatches > groups:
+        problem = f"more optimizer steps than rollout.groups_per_update={groups} groups"
+        raise UserError("learner.minibatches", learner.minibatches, problem, f"use at most {groups}")
+    if len(learner.betas) != 2:
+        raise UserError("learner.betas", learner.betas, "AdamW takes two", "use [0.9, 0.95]")
+    if learner.warmup_updates > learner.updates:
+        problem = f"exceeds learner.updates={learner.updates}"
+        raise UserError("learner.warmup_updates", learner.warmup_updates, problem, f"use at most {learner.updates}")
+
+
+def _problem(value: Any, bounds: Bounds) -> tuple[str, str] | None:
+    """Return (problem, remedy) of a value outside its bounds; null has none."""
+    if bounds.one_of is not None and value is not None and value not in bounds.one_of:
+        return "is not a choice", f"one of: {', '.join(bounds.one_of)}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value):
+        return "is not a finite number", "use a finite number"
+    for is_outside, problem, limit in (
+        (bounds.at_least is not None and value < bounds.at_least, "is too small", f"at least {bounds.at_least}"),
+        (bounds.above is not None and value <= bounds.above, "is too small", f"a number above {bounds.above}"),
+        (bounds.at_most is not None and value > bounds.at_most, "is too large", f"at most {bounds.at_most}"),
+        (bounds.below is not None and value >= bounds.below, "is too large", f"a number below {bounds.below}"),
+    ):
+        if is_outside:
+            return problem, f"use {limit}"
+    return None

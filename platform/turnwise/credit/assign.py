@@ -1,0 +1,57 @@
+"""Credit assignment: scored groups in, the learner's batch out.
+
+The controller calls `assign` once an update; a rescoring tool may call it on stored groups. Everything else in this
+folder is a step of it: rewards -> fuse -> estimate -> spread -> pack. Pure: equal groups give equal bytes, in whatever
+order they arrive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
+
+from turnwise.config.plugins import build_plugin
+from turnwise.credit import Estimator, Fusion
+from turnwise.credit.fuse import fuse
+from turnwise.credit.metrics import credit_metrics, success_rate
+from turnwise.credit.pack import pack
+from turnwise.credit.rewards import ordered, turn_rewards
+from turnwise.credit.spread import to_tokens
+from turnwise.records import Batch, Group
+
+
+class CreditOptions(Protocol):
+    """The part of the configuration that `assign` reads (`CreditConfig`)."""
+
+    channels: dict[str, float]
+    fuse: list[Any]
+    estimator: dict[str, Any]
+
+
+def assign(
+    groups: Sequence[Group],
+    config: CreditOptions,
+    *,
+    declared: Collection[str] = (),
+    success: tuple[str, float] = ("outcome", 0.5),
+) -> tuple[Batch, dict[str, float]]:
+    """Return the packed batch, sorted by group id and index, and the metrics of its rewards and credit.
+
+    `declared` names channels that may be absent from a batch without being a mistake; `success` is the channel and the
+    threshold of `episode/success_rate`. ValueError without any trajectory; for wrong scores see `turn_rewards`.
+    """
+    groups = ordered(groups)
+    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    if not trajectories:
+        raise ValueError("no trajectories to assign credit to")
+    fusions: list[Fusion] = [_built("fuse", spec, "credit.fuse") for spec in config.fuse]
+    estimator: Estimator = _built("estimator", config.estimator, "credit.estimator")
+    rewards = fuse(turn_rewards(groups, config.channels, declared), fusions)
+    advantages = estimator.estimate(rewards)
+    batch = pack(trajectories, to_tokens(advantages, trajectories))
+    return batch, {**credit_metrics(rewards, advantages), **success_rate(groups, *success)}
+
+
+def _built(kind: str, section: dict[str, Any], field: str) -> Any:
+    found, options = build_plugin(kind, section, field)
+    return found(options)

@@ -1,0 +1,69 @@
+"""What is worth knowing of one batch's rewards and credit, under the names that people know.
+
+Called by `assign`. A statistic of nothing is left out, never NaN or 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from turnwise.credit import Array, TurnAdvantages, TurnRewards
+from turnwise.credit.baseline import group_codes, group_sum
+from turnwise.credit.returns import trajectory_scores, weighted_scores
+from turnwise.records import Group
+
+
+def credit_metrics(rewards: TurnRewards, advantages: TurnAdvantages) -> dict[str, float]:
+    """Return rewards, advantages, lengths, and how much of the batch teaches nothing."""
+    scores, known = weighted_scores(rewards)
+    num_turns = np.asarray(rewards.num_turns, dtype=np.float64)
+    return {
+        **_mean_and_std("reward", scores[known]),
+        **_channel_means(rewards),
+        **_mean_and_std("advantage", advantages.values[advantages.mask]),
+        **_group_counts(rewards),
+        "credit/masked_share": 1.0 - float(advantages.mask.sum()) / max(1.0, float(num_turns.sum())),
+        "response_length/mean": float(rewards.num_tokens.sum(axis=1).mean()),
+        "num_turns/mean": float(num_turns.mean()),
+    }
+
+
+def success_rate(groups: Sequence[Group], channel: str, threshold: float) -> dict[str, float]:
+    """Return the share of trajectories whose score on `channel` exceeds `threshold`; nothing if none has one."""
+    totals: dict[str, float | None] = {}
+    for score in (score for group in groups for score in group.scores if score.channel == channel):
+        former = totals.get(score.trajectory_id, 0.0)
+        totals[score.trajectory_id] = None if score.value is None or former is None else former + score.value
+    known = [total for total in totals.values() if total is not None]
+    return {"episode/success_rate": float(np.mean([total > threshold for total in known]))} if known else {}
+
+
+def _mean_and_std(name: str, values: Array) -> dict[str, float]:
+    return {f"{name}/mean": float(values.mean()), f"{name}/std": float(values.std())} if len(values) else {}
+
+
+def _channel_means(rewards: TurnRewards) -> dict[str, float]:
+    means: dict[str, float] = {}
+    for channel in rewards.weights:
+        scores, known = trajectory_scores(rewards, channel)
+        if known.any():
+            means[f"reward/{channel}/mean"] = float(scores[known].mean())
+    return means
+
+
+def _group_counts(rewards: TurnRewards) -> Mapping[str, float]:
+    """Count groups with at most one known score, and groups whose known scores are all equal."""
+    scores, known = weighted_scores(rewards)
+    codes = group_codes(rewards.group)
+    first = np.unique(codes, return_index=True)[1]
+    sums, counts = group_sum(scores, known, codes)
+    deviations = np.where(known, np.abs(scores - sums / np.maximum(counts, 1.0)), 0.0)
+    spread = np.zeros(len(first))
+    np.maximum.at(spread, codes, deviations)
+    is_single = counts[first] < 1.5
+    return {
+        "credit/zero_variance_groups": float((~is_single & (spread < 1e-9)).sum()),
+        "credit/singleton_groups": float(is_single.sum()),
+    }

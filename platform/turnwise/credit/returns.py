@@ -1,0 +1,55 @@
+"""Returns of turns and of whole trajectories, one channel at a time, with what is known of them.
+
+Called by the estimators. A masked score makes every return that contains it unknown: of its own turn and of all
+earlier ones, and of every turn if the score is of the whole trajectory. Later turns stay known.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from turnwise.credit import Array, Mask, TurnRewards
+
+
+def turn_returns(rewards: TurnRewards, channel: str, gamma: float) -> tuple[Array, Mask]:
+    """Return G and whether it is known, [N, K] each, carried on behind the end.
+
+    G[i, k] = sum over j >= k of gamma^(j-k) r[i, j], the whole-trajectory score being part of the last turn's reward
+    (algorithms.md 0.4). For k >= K_i it is the last turn's return; of a trajectory without turns, its whole score.
+    """
+    returns, known = _with_outcome(rewards, channel)
+    for k in range(returns.shape[1] - 2, -1, -1):
+        returns[:, k] += gamma * returns[:, k + 1]
+        known[:, k] &= known[:, k + 1]
+    carried = np.minimum(np.arange(returns.shape[1])[None, :], _last_turn(rewards)[:, None])
+    return np.take_along_axis(returns, carried, axis=1), np.take_along_axis(known, carried, axis=1)
+
+
+def trajectory_scores(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
+    """Return the undiscounted sum of all rewards of each trajectory and whether it is known, [N] each."""
+    returns, known = turn_returns(rewards, channel, gamma=1.0)
+    return returns[:, 0], known[:, 0]
+
+
+def weighted_scores(rewards: TurnRewards) -> tuple[Array, Mask]:
+    """Return the weighted sum of each trajectory's channels and whether all of them are known, [N] each."""
+    total, known = np.zeros(len(rewards.group)), np.ones(len(rewards.group), dtype=bool)
+    for channel in rewards.channels:
+        scores, channel_known = trajectory_scores(rewards, channel)
+        total += rewards.weights[channel] * np.where(channel_known, scores, 0.0)
+        known &= channel_known
+    return total, known
+
+
+def _with_outcome(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
+    exists = rewards.turn_exists
+    values = np.where(exists & rewards.turn_mask[channel], rewards.turn[channel], 0.0).astype(np.float64)
+    known = rewards.turn_mask[channel] | ~exists
+    rows, last = np.arange(len(values)), _last_turn(rewards)
+    values[rows, last] += np.where(rewards.outcome_mask[channel], rewards.outcome[channel], 0.0)
+    known[rows, last] &= rewards.outcome_mask[channel]
+    return values, known
+
+
+def _last_turn(rewards: TurnRewards) -> np.ndarray:
+    return np.maximum(np.asarray(rewards.num_turns, dtype=np.int64) - 1, 0)

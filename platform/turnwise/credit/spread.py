@@ -1,0 +1,36 @@
+"""Spreading: from trajectories to their turns, and from turns to their tokens.
+
+Each action token gets its turn's advantage as it is. How turns and trajectories of different lengths weigh against each
+other is the objective's business (`learner.objective.aggregate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from turnwise.credit import Array, Mask, TurnAdvantages, TurnRewards
+from turnwise.records import BoolArray, FloatArray, Trajectory
+
+
+def to_turns(values: Array, usable: Mask, rewards: TurnRewards) -> TurnAdvantages:
+    """Give every turn of a trajectory the trajectory's advantage; `values` and `usable` are [N]."""
+    mask = rewards.turn_exists & usable[:, None]
+    return TurnAdvantages(values=np.where(mask, values[:, None], 0.0), mask=mask)
+
+
+def to_tokens(
+    advantages: TurnAdvantages, trajectories: Sequence[Trajectory]
+) -> list[list[tuple[FloatArray, BoolArray]]]:
+    """Return by trajectory and turn the advantage and the loss mask of its action tokens, [num_action_tokens] each."""
+    return [
+        [_spread_turn(advantages, i, k, len(turn.action_ids)) for k, turn in enumerate(trajectory.turns)]
+        for i, trajectory in enumerate(trajectories)
+    ]
+
+
+def _spread_turn(advantages: TurnAdvantages, i: int, k: int, num_tokens: int) -> tuple[FloatArray, BoolArray]:
+    is_trained = bool(advantages.mask[i, k])
+    value = advantages.values[i, k] if is_trained else 0.0
+    return np.full(num_tokens, value, dtype=np.float32), np.full(num_tokens, is_trained, dtype=bool)

@@ -1,0 +1,99 @@
+"""The embedded engine `hf`: stock transformers models with continuous or lock-step batching over a slot KV cache.
+
+Built by the engine actor, by `LocalEngineClient` users and tests. It does not shard a model: one device, one copy.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from turnwise.engine.batching import ContinuousBatching, LockStepBatching
+from turnwise.engine.decoder import context_limit
+from turnwise.engine.loop import SteppedEngine
+from turnwise.engine.stepper import SlotStepper
+from turnwise.errors import UserError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+MODES = ("auto", "lockstep", "continuous")
+
+
+@dataclass
+class HfConfig:
+    """Options of the engine `hf`."""
+
+    slots: int = 128  # sequences that run at once; as many idle ones as are left keep their caches
+    max_context: int = 1024  # tokens a slot holds, context and action; the model's own limit if that is less
+    threads: int = 1  # CPU threads of the engine; a second one pays only where the machine is otherwise idle
+    batching: str = "auto"  # auto (lock-step if max_staleness is 0), lockstep (bit-identical runs) or continuous
+    gather_s: float = 0.5  # lock-step: seconds without any arrival after which a batch begins incomplete
+    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1, ...
+
+
+class HfEngine(SteppedEngine):
+    """Samples with the model in a folder in Hugging Face format."""
+
+    Config: ClassVar[type[HfConfig]] = HfConfig
+
+    def __init__(
+        self, config: HfConfig, model_path: str | Path, *, dtype: str = "float32", lockstep: bool = False
+    ) -> None:
+        """Load the model; UserError for options, folders or models that cannot be served."""
+        _check(config, dtype)
+        path = Path(model_path)
+        model = _load(path, DTYPES[dtype], config.device)
+        stepper = SlotStepper(
+            model,
+            num_slots=config.slots,
+            max_context=context_limit(model.config, config.max_context),
+            threads=config.threads,
+            eos_ids=eos_ids_of(model, path),
+        )
+        super().__init__(stepper, LockStepBatching(config.gather_s) if lockstep else ContinuousBatching())
+
+
+def eos_ids_of(model: Any, path: Path) -> list[int]:
+    """Return every id that ends an action: of the generation config, the model's config and the tokenizer's."""
+    found: set[int] = set()
+    for source in (model.generation_config, model.config.get_text_config()):
+        value = getattr(source, "eos_token_id", None)
+        found.update([value] if isinstance(value, int) else value or [])
+    return sorted(found | _tokenizer_eos(path))
+
+
+def _tokenizer_eos(path: Path) -> set[int]:
+    """Read the end token's id from `tokenizer_config.json`, without loading a tokenizer."""
+    file = path / "tokenizer_config.json"
+    if not file.is_file():
+        return set()
+    config = json.loads(file.read_text(encoding="utf-8"))
+    token = config.get("eos_token")
+    text = token.get("content") if isinstance(token, dict) else token
+    added = config.get("added_tokens_decoder", {})
+    return {int(index) for index, entry in added.items() if text is not None and entry.get("content") == text}
+
+
+def _check(config: HfConfig, dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise UserError("model.dtype", dtype, "no such dtype", f"one of: {', '.join(DTYPES)}")
+    if config.batching not in MODES:
+        raise UserError("engine.batching", config.batching, "no such batching", f"one of: {', '.join(MODES)}")
+    for name in ("slots", "max_context", "threads"):
+        if getattr(config, name) < 1:
+            raise UserError(f"engine.{name}", getattr(config, name), "too small", "give at least 1")
+    if config.gather_s < 0:
+        raise UserError("engine.gather_s", config.gather_s, "negative", "give seconds from 0 on")
+
+
+def _load(path: Path, dtype: torch.dtype, device: str) -> Any:
+    if not (path / "config.json").is_file():
+        raise UserError("model.path", path, "no model there (no config.json)", "give a folder in Hugging Face format")
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa", local_files_only=True)
+    return model.to(place).eval().requires_grad_(False)

@@ -1,0 +1,158 @@
+"""Keeps what must outlive an update: stored groups, checkpoints, held-out measurements.
+
+The controller calls it between updates. A checkpoint holds the learner's folder, the stream's state and the groups that
+were scored and not trained on, so that a run goes on exactly where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from turnwise.config.schema import RunConfig
+from turnwise.controller import Progress
+from turnwise.dispatch import Dispatcher
+from turnwise.errors import UserError
+from turnwise.evaluate import EvalResult, evaluate
+from turnwise.monitor.metrics import MetricsLog
+from turnwise.monitor.names import eval_episodes, eval_success
+from turnwise.monitor.summary import Heldout
+from turnwise.records import SCHEMA_VERSION, Group, Trajectory
+from turnwise.run_folder import RunFolder, write_json_atomically
+from turnwise.store.pending import load_pending, save_pending
+from turnwise.stream import GroupStream, StreamState
+from turnwise.tasks import TaskSet
+
+STATE_FILE = "state.json"
+PENDING_FILE = "pending.parquet"
+
+
+class Storage(Protocol):
+    """The store as the keeper sees it."""
+
+    async def append(self, update: int, groups: Sequence[Group], failed: Sequence[Trajectory] = ()) -> int:
+        """Store an update's groups."""
+
+    async def append_eval(
+        self, tag: str, groups: Sequence[Group], update: int = 0, failed: Sequence[Trajectory] = ()
+    ) -> str:
+        """Store an evaluation's episodes."""
+
+
+class Saver(Protocol):
+    """The learner as the keeper sees it."""
+
+    async def save(self, folder: Path) -> None:
+        """Write weights, optimizer and progress into a folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saved:
+    """What a checkpoint holds besides the learner's files."""
+
+    progress: Progress
+    stream: StreamState
+    heldout: list[Heldout] = field(default_factory=list)
+    pending: tuple[Group, ...] = ()
+
+
+class Keeper:
+    """Stores, saves and measures."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        *,
+        store: Storage,
+        learner: Saver,
+        dispatcher: Dispatcher,
+        heldout_tasks: TaskSet | None,
+        stream: GroupStream,
+        progress: Progress,
+        log: MetricsLog,
+        heldout: Sequence[Heldout] = (),
+    ) -> None:
+        """`heldout_tasks` is None where nothing is to be measured."""
+        self._config, self._folder, self._store, self._learner = config, folder, store, learner
+        self._dispatcher, self._tasks, self._stream = dispatcher, heldout_tasks, stream
+        self._progress, self._log = progress, log
+        self.heldout = list(heldout)
+
+    async def keep(self, update: int, groups: Sequence[Group]) -> None:
+        """Store the groups that an update was made from, and the failed episodes since the last one."""
+        if self._config.log.trajectories:
+            await self._store.append(update, groups, self._stream.take_failed())
+
+    async def after_update(self, update: int) -> None:
+        """Measure and save when it is time."""
+        is_last = update >= self._config.learner.updates
+        every = self._config.eval.every
+        if is_last or (every and update % every == 0):
+            await self.measure(update)
+        every = self._config.checkpoint.every
+        if is_last or (every and update % every == 0):
+            await self.save(update)
+
+    async def measure(self, update: int) -> None:
+        """Play the held-out tasks in every configured mode, store and log the results."""
+        if self._tasks is None:
+            return
+        metrics: dict[str, float] = {}
+        for mode in self._config.eval.modes:
+            result, groups = await evaluate(self._dispatcher, self._tasks, mode, self._config.eval)
+            if self._config.log.trajectories:
+                await self._store.append_eval(f"eval-{update:06d}-{mode}", groups, update)
+            self.heldout.append(heldout_of(result, update))
+            metrics |= {eval_success(mode): result.success, eval_episodes(mode): float(result.num_episodes)}
+        self._log.log(update, metrics)
+
+    async def save(self, update: int) -> None:
+        """Write a checkpoint and delete old ones."""
+        with self._folder.new_checkpoint(update) as folder:
+            await self._learner.save(folder)
+            save_pending(folder / PENDING_FILE, self._stream.ready)
+            state = {
+                "schema_version": SCHEMA_VERSION,
+                "progress": self._progress.to_json(),
+                "stream": self._stream.state.to_json(),
+                "heldout": [heldout_json(each) for each in self.heldout],
+            }
+            write_json_atomically(folder / STATE_FILE, state)
+        self._folder.prune(self._config.checkpoint.keep)
+
+
+def load_saved(folder: Path) -> Saved:
+    """Return what `Keeper.save` wrote beside the learner's files; UserError if it cannot be read."""
+    try:
+        state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError("checkpoint", folder, f"{STATE_FILE} cannot be read ({error})", "remove this checkpoint") from error
+    if state.get("schema_version") != SCHEMA_VERSION:
+        problem = f"has schema_version {state.get('schema_version')}, this Turnwise reads {SCHEMA_VERSION}"
+        raise UserError("checkpoint", folder, problem, "resume with the Turnwise that wrote it")
+    return Saved(
+        progress=Progress.from_json(state["progress"]),
+        stream=StreamState(**state["stream"]),
+        heldout=[Heldout(**each) for each in state["heldout"]],
+        pending=load_pending(folder / PENDING_FILE),
+    )
+
+
+def heldout_of(result: EvalResult, update: int) -> Heldout:
+    """Return the record of an evaluation for the summary."""
+    return Heldout(
+        mode=result.mode,
+        update=update,
+        successes=result.num_success,
+        episodes=result.num_episodes,
+        failures=result.num_failed,
+    )
+
+
+def heldout_json(heldout: Heldout) -> Mapping[str, Any]:
+    """Return an evaluation as plain JSON."""
+    return {name: getattr(heldout, name) for name in ("mode", "update", "successes", "episodes", "failures")}

@@ -1,0 +1,92 @@
+"""Dealing a batch into minibatches of whole trajectories, and those into padded micro-batches of rows of like length.
+
+Called by the learner. Rows are cut behind their last trained token: what follows it has no part in any gradient.
+Padding, not packing: see docs/performance.md for the measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnwise.records import Batch, BoolArray, IntArray
+
+Indices = NDArray[np.int64]
+
+
+class PackedRows(Protocol):
+    """Rows laid end to end: a `Batch`, or demonstrations."""
+
+    @property
+    def ids(self) -> IntArray:
+        """[T] token ids."""
+
+    @property
+    def loss_mask(self) -> BoolArray:
+        """[T] True for tokens that are trained on; never for a row's first token."""
+
+    @property
+    def row_offsets(self) -> IntArray:
+        """[num_rows + 1] start of each row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MicroBatch:
+    """Rows padded on the right to one length."""
+
+    ids: Indices  # [num_rows, length] inputs; 0 behind the end, where causal attention keeps it harmless
+    select: Indices  # [n] flat positions in `ids` whose next token is trained on
+    targets: Indices  # [n] those next tokens
+    tokens: Indices  # [n] their places in the packed arrays
+
+
+def deal(batch: Batch, minibatches: int, seed: tuple[int, ...]) -> list[Indices]:
+    """Return the rows of each minibatch: whole trajectories, drawn in an order that `seed` alone decides.
+
+    Minibatches differ by at most one trajectory. Rows without a trained token are left out.
+    """
+    rows = np.flatnonzero(trained_lengths(batch) > 0)
+    trajectories = np.unique(batch.row_trajectories[rows])
+    shuffled = np.random.default_rng(seed).permutation(trajectories)
+    return [rows[np.isin(batch.row_trajectories[rows], part)] for part in np.array_split(shuffled, minibatches)]
+
+
+def trained_lengths(packed: PackedRows) -> Indices:
+    """Return [num_rows] each row's length up to its last trained token; 0 if it has none."""
+    offsets = packed.row_offsets
+    trained = np.flatnonzero(packed.loss_mask)
+    last = np.searchsorted(trained, offsets[1:]) - 1
+    position = np.where(last >= 0, trained[np.maximum(last, 0)] if len(trained) else -1, -1)
+    return np.maximum(position - offsets[:-1] + 1, 0).astype(np.int64)
+
+
+def split(packed: PackedRows, rows: Indices, max_tokens: int) -> Iterator[MicroBatch]:
+    """Yield the rows as micro-batches, longest rows first, of at most `max_tokens` padded tokens or one row."""
+    lengths = trained_lengths(packed)
+    order = rows[np.lexsort((rows, -lengths[rows]))]
+    start = 0
+    while start < len(order):
+        size = max(1, max_tokens // max(1, int(lengths[order[start]]) - 1))
+        yield pad(packed, order[start : start + size], lengths)
+        start += size
+
+
+def pad(packed: PackedRows, rows: Indices, lengths: Indices) -> MicroBatch:
+    """Return rows as one micro-batch; the last trained token of a row is only a target, so inputs are one shorter."""
+    width = max(1, int(lengths[rows].max()) - 1)
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    select, tokens = [], []
+    for place, row in enumerate(rows):
+        start, length = int(packed.row_offsets[row]), int(lengths[row])
+        ids[place, : length - 1] = packed.ids[start : start + length - 1]
+        trained = np.flatnonzero(packed.loss_mask[start : start + length])
+        select.append(place * width + trained - 1)
+        tokens.append(start + trained)
+    places = np.concatenate(tokens)
+    return MicroBatch(
+        ids=ids, select=np.concatenate(select), targets=packed.ids[places].astype(np.int64), tokens=places
+    )

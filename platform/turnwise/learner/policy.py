@@ -1,0 +1,294 @@
+"""`Learner`: the policy's weights and the two things that change them, reinforcement updates and supervised ones.
+
+The Ray actor `turnwise.learner.actor` owns one; tests and scripts use it as it is. The model stays in evaluation mode:
+dropout would make log-probabilities that the sampler never had. Weights are kept and updated in float32 whatever
+`dtype` says: bfloat16 loses small steps. On a CPU, equal inputs, threads and machine give equal bits.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from turnwise.config.plugins import build_plugin
+from turnwise.config.schema import LearnerConfig
+from turnwise.engine.checksum import checksum
+from turnwise.errors import NumericsError, UserError
+from turnwise.learner import ActionTokens, Objective
+from turnwise.learner.forward import check_head, token_logprobs
+from turnwise.learner.metrics import UpdateReport
+from turnwise.learner.microbatch import Indices, MicroBatch, PackedRows, deal, split
+from turnwise.learner.schedule import learning_rate
+from turnwise.learner.weights import exported, load_optimizer, restore_weights, save_optimizer
+from turnwise.records import SCHEMA_VERSION, Batch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+)
+"""Copied byte for byte into every checkpoint: a tokenizer that is loaded and saved again may come out different."""
+
+
+class Learner:
+    """A policy in training; `version` is the number of updates done."""
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        config: LearnerConfig,
+        *,
+        dtype: str = "float32",
+        seed: int = 0,
+        temperature: float = 1.0,
+        device: str | None = None,
+    ) -> None:
+        """Load the model from a folder in Hugging Face format.
+
+        `temperature` is the rollout's: log-probabilities are those of softmax(logits / temperature). UserError for a
+        folder, dtype, temperature or objective that cannot be used.
+        """
+        if dtype not in DTYPES:
+            raise UserError("model.dtype", dtype, "no such dtype", f"one of: {', '.join(DTYPES)}")
+        if not temperature > 0.0:
+            raise UserError("temperature", temperature, "log-probabilities need a temperature above 0", "sample at 1.0")
+        self.config, self.version, self.num_sft_steps = config, 0, 0
+        self._path, self._seed, self._temperature, self._dtype = Path(model_path), seed, temperature, DTYPES[dtype]
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = _load_model(self._path).to(self.device)
+        check_head(self.model, str(model_path))
+        objective, options = build_plugin("objective", config.objective, "learner.objective")
+        self._objective: Objective = objective(options)
+        self._optimizer = self._new_optimizer()
+        self._sft_optimizer: torch.optim.Optimizer | None = None
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """Do one update (`epochs` passes in `minibatches` optimizer steps each) and return its metrics.
+
+        NumericsError for a loss or gradient that is not finite: weights, optimizer and version are then as before.
+        """
+        _check_finite(batch)
+        self._sft_optimizer = None
+        lr = learning_rate(self.config, self.version)
+        report = UpdateReport()
+        before = self._snapshot() if self.config.minibatches * self.config.epochs > 1 else None
+        try:
+            for epoch in range(self.config.epochs):
+                for rows in deal(batch, self.config.minibatches, (self._seed, self.version, epoch)):
+                    self._policy_step(batch, rows, lr, report)
+        except NumericsError:
+            self._restore(before)
+            raise
+        self.version += 1
+        return {**report.metrics(), "learner/lr": lr}
+
+    def sft_update(self, packed: PackedRows, lr: float) -> float:
+        """Do one supervised step on all rows and return the loss: nats a trained token, at temperature 1.
+
+        Its optimizer is its own, lives until the first `update`, and is in no checkpoint. NumericsError as in `update`.
+        """
+        self._sft_optimizer = self._sft_optimizer or self._new_optimizer()
+        num_tokens = int(packed.loss_mask.sum())
+        if num_tokens == 0:
+            raise ValueError("no token to train on")
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for micro in split(packed, np.arange(len(packed.row_offsets) - 1), self.config.micro_batch_tokens):
+            logprobs, _ = self._forward(micro, temperature=1.0)
+            loss = -logprobs.sum() / num_tokens
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        self._step(self._sft_optimizer, lr, float(total))
+        self.num_sft_steps += 1
+        return float(total)
+
+    def export(self) -> tuple[int, str, dict[str, NDArray[np.generic]]]:
+        """Return version, checksum and copies of all weights in the engine's dtype, tied ones once."""
+        state = exported(self.model, self._dtype)
+        return self.version, checksum(state), state
+
+    def save(self, folder: str | Path) -> None:
+        """Write model, tokenizer, optimizer and progress into a folder; complete only when this returns.
+
+        `turnwise.learner.checkpoint.write_atomically` makes that invisible to readers.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(folder)
+        for name in TOKENIZER_FILES:
+            if (self._path / name).is_file():
+                shutil.copyfile(self._path / name, folder / name)
+        save_optimizer(self.model, self._optimizer, folder / "optimizer.safetensors")
+        (folder / "learner.json").write_text(json.dumps(self._progress(), indent=2) + "\n", encoding="utf-8")
+
+    def load(self, folder: str | Path) -> None:
+        """Go on exactly where `save` was; UserError for a folder that is not a checkpoint of this model."""
+        folder = Path(folder)
+        progress = _read_progress(folder)
+        try:
+            restore_weights(self.model, _load_model(folder))
+        except ValueError as error:
+            raise UserError(
+                "model.path", folder, str(error), "resume with the model that the run began with"
+            ) from error
+        load_optimizer(self.model, self._optimizer, folder / "optimizer.safetensors")
+        self.version, self.num_sft_steps = int(progress["version"]), int(progress["num_sft_steps"])
+        self._seed = int(progress["seed"])
+
+    def status(self) -> dict[str, Any]:
+        """Return what a person wants to know of a learner."""
+        return {
+            "version": self.version,
+            "sft_steps": self.num_sft_steps,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "device": str(self.device),
+            "threads": torch.get_num_threads(),
+        }
+
+    def _policy_step(self, batch: Batch, rows: Indices, lr: float, report: UpdateReport) -> None:
+        micros = list(split(batch, rows, self.config.micro_batch_tokens)) if len(rows) else []
+        if not micros:
+            report.num_empty += 1
+            return
+        places = np.concatenate([micro.tokens for micro in micros])
+        row_of = np.searchsorted(batch.row_offsets, places, side="right") - 1
+        weights = self._objective.token_weights(batch.row_trajectories[row_of])
+        total, start = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        for micro in micros:
+            stop = start + len(micro.tokens)
+            total += self._policy_loss(batch, micro, weights[start:stop], report)
+            start = stop
+        norm = self._step(self._optimizer, lr, float(total))
+        report.add_step(float(total), norm)
+
+    def _policy_loss(
+        self, batch: Batch, micro: MicroBatch, weights: NDArray[np.float32], report: UpdateReport
+    ) -> torch.Tensor:
+        logprobs, entropies = self._forward(
+            micro, temperature=self._temperature, entropy_gradient=self._objective.needs_entropy
+        )
+        tokens = ActionTokens(
+            logprobs=logprobs,
+            entropies=entropies,
+            sampler=self._tensor(batch.logprobs[micro.tokens]),
+            advantages=self._tensor(batch.advantages[micro.tokens]),
+            weights=self._tensor(weights),
+        )
+        result = self._objective.loss(tokens)
+        result.loss.backward()  # type: ignore[no-untyped-call]
+        report.add_tokens(tokens, result.per_token, self._tensor(batch.versions[micro.tokens] == self.version))
+        return result.loss.detach()
+
+    def _forward(
+        self, micro: MicroBatch, *, temperature: float, entropy_gradient: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, select, targets = (self._tensor(array) for array in (micro.ids, micro.select, micro.targets))
+        with self._autocast():
+            return token_logprobs(
+                self.model, ids, select, targets, temperature=temperature, entropy_gradient=entropy_gradient
+            )
+
+    def _step(self, optimizer: torch.optim.Optimizer, lr: float, loss: float) -> float:
+        """Clip, step and clear the gradients; return their norm before clipping."""
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not (np.isfinite(loss) and bool(torch.isfinite(norm))):
+            optimizer.zero_grad()
+            raise NumericsError(
+                f"loss {loss} with gradient norm {float(norm)} after update {self.version}: step refused"
+            )
+        torch.nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(norm)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        first, second = self.config.betas
+        return torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.config.lr,
+            betas=(first, second),
+            weight_decay=self.config.weight_decay,
+            fused=True,
+        )
+
+    def _snapshot(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Copy weights and optimizer: three times the weights' memory, for the length of an update of several steps."""
+        return copy.deepcopy(self.model.state_dict()), copy.deepcopy(self._optimizer.state_dict())
+
+    def _restore(self, before: tuple[dict[str, Any], dict[str, Any]] | None) -> None:
+        if before is not None:
+            self.model.load_state_dict(before[0])
+            self._optimizer.load_state_dict(before[1])
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._dtype)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _progress(self) -> dict[str, Any]:
+        # the only randomness is the dealing of minibatches, a function of seed, version and epoch
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "version": self.version,
+            "num_sft_steps": self.num_sft_steps,
+            "seed": self._seed,
+        }
+
+
+def _load_model(path: Path) -> Any:
+    transformers_logging.disable_progress_bar()  # a bar of milliseconds in every log
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            "model.path", path, f"cannot be loaded ({reason})", "give a folder in Hugging Face format"
+        ) from error
+    return model.eval()
+
+
+def _check_finite(batch: Batch) -> None:
+    """Refuse bad inputs by name; an infinite log-probability would otherwise vanish in the clamped ratio."""
+    for name in ("logprobs", "advantages"):
+        num_bad = int((~np.isfinite(getattr(batch, name)[batch.loss_mask])).sum())
+        if num_bad:
+            raise NumericsError(f"{num_bad} of {batch.num_loss_tokens} {name} in the batch are not finite")
+
+
+def _read_progress(folder: Path) -> dict[str, Any]:
+    path = folder / "learner.json"
+    try:
+        progress: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(
+            "checkpoint", folder, f"learner.json cannot be read ({error})", "give a complete checkpoint"
+        ) from error
+    if progress.get("schema_version") != SCHEMA_VERSION:
+        remedy = "resume with the Turnwise that wrote it"
+        raise UserError(
+            "checkpoint", folder, f"schema_version {progress.get('schema_version')} is not {SCHEMA_VERSION}", remedy
+        )
+    return progress

@@ -1,0 +1,143 @@
+"""Looks at the world before a run: folders, model, environment, first prompts, ports, cluster.
+
+`check` is called before anything is started or written; every mistake is a `UserError` naming field, value and remedy.
+The configuration alone was checked when it was loaded. Not promised: that what was found stays so during the run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from turnwise.cluster import check_cluster
+from turnwise.config import Loaded, build_plugin
+from turnwise.config.schema import RunConfig
+from turnwise.errors import UserError
+from turnwise.models import resolve_model
+from turnwise.run_folder import RunFolder
+from turnwise.tasks import TaskSet
+
+NUM_PROMPTS = 4
+"""Tasks whose first prompts are tried."""
+
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+
+
+def check(loaded: Loaded) -> None:
+    """Raise UserError for the first thing that would stop this run; cheap looks come first, nothing is written."""
+    config = loaded.config
+    check_run_folder(config)
+    folder = check_model(config.model.path)
+    _check_extras(config)
+    check_cluster(config.ray)
+    check_world(config, folder)
+
+
+def check_evaluation(loaded: Loaded) -> None:
+    """Raise UserError for what would stop the evaluation of a model; nothing is written."""
+    config = loaded.config
+    folder = check_model(config.model.path)
+    check_cluster(config.ray)
+    check_world(config, folder)
+
+
+def check_run_folder(config: RunConfig) -> None:
+    """Raise UserError if the run's folder exists (without resume), or cannot be made."""
+    folder = RunFolder(Path(config.runs_dir) / config.name).path
+    if folder.is_dir() and any(folder.iterdir()) and not config.resume:
+        raise UserError("name", config.name, f"{folder} holds a run already", "set resume=true or choose another name")
+    if config.resume and not folder.is_dir():
+        raise UserError("resume", "true", f"there is no run in {folder}", "set resume=false or another name")
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if _exists(parent))
+    problem = None if nearest.is_dir() else f"{nearest} is no folder"
+    if problem is None and not os.access(nearest, os.W_OK | os.X_OK):
+        problem = f"{nearest} cannot be written to"
+    if problem is not None:
+        raise UserError("runs_dir", config.runs_dir, problem, "choose a folder that can be written to")
+
+
+def check_model(path: str) -> Path:
+    """Return the model's folder; UserError if weights, configuration, tokenizer or chat template are missing."""
+    folder = resolve_model(path)
+    for what, names in (("configuration", ("config.json",)), ("weights", _WEIGHTS), ("tokenizer", _TOKENIZERS)):
+        if not any((folder / name).is_file() for name in names):
+            problem = f"{folder} has no {what} ({' or '.join(names)})"
+            raise UserError("model.path", path, problem, "give a complete folder in Hugging Face format")
+    if not _has_chat_template(folder):
+        remedy = "add chat_template.jinja, or use a model that was trained on chats"
+        raise UserError("model.path", path, "the tokenizer has no chat template", remedy)
+    return folder
+
+
+def check_world(config: RunConfig, folder: Path) -> None:
+    """Raise UserError if there are no tasks, or the first prompts of some do not fit the context."""
+    from turnwise.rollout.preflight import check_first_prompts
+
+    tasks = TaskSet.of(config.env.id, config.env.kwargs, "train", config.seed)
+    if config.eval.tasks:
+        TaskSet.of(config.env.id, config.env.kwargs, "eval", config.seed)
+    _check_lengths(config, folder)
+    agent_class, options = build_plugin("agent", config.agent)
+    agent = agent_class(options, load_tokenizer(folder))
+    check_first_prompts(agent, config.env.kwargs, [tasks.task(index) for index in range(NUM_PROMPTS)])
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer of a model's folder; UserError if it cannot be loaded."""
+    from transformers import AutoTokenizer
+
+    try:
+        # Lengths are checked against the agent's and the engine's limits; the tokenizer's own would only add a warning.
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=2**31)
+    except (OSError, ValueError, KeyError) as error:
+        problem = f"its tokenizer cannot be loaded ({str(error).splitlines()[0]})"
+        raise UserError("model.path", folder, problem, "give a folder in Hugging Face format") from error
+
+
+def _check_extras(config: RunConfig) -> None:
+    if config.log.wandb and importlib.util.find_spec("wandb") is None:
+        raise UserError(
+            "log.wandb", "true", "the package wandb is not installed", "pip install wandb, or set it to false"
+        )
+    if config.sft.path is not None and not Path(config.sft.path).is_file():
+        raise UserError("sft.path", config.sft.path, "no such file", "give a JSONL file of demonstrations")
+
+
+def _check_lengths(config: RunConfig, folder: Path) -> None:
+    """Refuse an agent that may write longer contexts than engine or model can hold."""
+    wanted = config.agent.get("max_context")
+    if not isinstance(wanted, int):
+        return
+    of_model = _read_json(folder / "config.json").get("max_position_embeddings")
+    for holder, limit in (
+        ("engine.max_context", config.engine.get("max_context")),
+        ("the model's positions", of_model),
+    ):
+        if isinstance(limit, int) and wanted > limit:
+            problem = f"exceeds {holder}={limit}"
+            raise UserError("agent.max_context", wanted, problem, f"use at most {limit}, or raise {holder}")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file() or any((folder / "additional_chat_templates").glob("*.jinja")):
+        return True
+    return any("chat_template" in _read_json(folder / name) for name in ("tokenizer_config.json", "chat_template.json"))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

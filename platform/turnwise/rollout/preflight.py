@@ -1,0 +1,39 @@
+"""Checks before a run that the policy's first prompts fit its context. The command line calls it; rollouts do not.
+
+It looks at a few tasks only: a later task with a longer prompt ends its episode as a failure of the policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turnwise.agent import Agent
+from turnwise.env.base import as_messages
+from turnwise.errors import UserError
+from turnwise.records import Task
+from turnwise.tasks import make_env, world_of
+
+
+def check_first_prompts(agent: Agent, env_kwargs: Mapping[str, Any], tasks: Sequence[Task]) -> int:
+    """Return the length of the longest first prompt of some tasks of one environment, in tokens.
+
+    UserError naming `agent.max_context` if that leaves no room for one action.
+    """
+    longest = max((_first_prompt(agent, env_kwargs, task) for task in tasks), default=0)
+    room = agent.max_action_tokens
+    if longest + room > agent.max_context:
+        problem = f"shorter than the first prompt of {longest} tokens plus agent.max_action_tokens={room}"
+        raise UserError("agent.max_context", agent.max_context, problem, f"set it to at least {longest + room}")
+    return longest
+
+
+def _first_prompt(agent: Agent, env_kwargs: Mapping[str, Any], task: Task) -> int:
+    env = make_env(task.env_id, env_kwargs)
+    try:
+        options = {"task_id": task.task_id, "split": task.split, "episode_seed": task.seed, **task.data}
+        messages = as_messages(env.reset(seed=task.seed, options=options)[0], role="user")
+        world = world_of(env)
+        return agent.begin(instructions=world.instructions, tools=world.tools, observation=messages).num_context_tokens
+    finally:
+        env.close()

@@ -1,0 +1,1 @@
+"""Unreliable parts for tests, shipped for users too: what a platform promises about failures is tried with them."""

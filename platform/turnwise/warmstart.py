@@ -1,0 +1,60 @@
+"""The supervised warm start of a run: record (or read) demonstrations, let the learner imitate them, save the model.
+
+`turnwise train` does it before the first update where `sft.steps` asks for it; `turnwise sft` does nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from turnwise.agent import Agent
+from turnwise.config.schema import RunConfig
+from turnwise.demonstrations import Demonstration, read, record
+from turnwise.fleet import RemoteLearner
+from turnwise.learner.sft import token_rows
+from turnwise.monitor.metrics import MetricsLog
+from turnwise.rollout.actor import load_agent
+from turnwise.run_folder import RunFolder, new_folder
+from turnwise.tasks import TaskSet, make_env
+
+CHUNK = 10
+"""Steps in one call of the learner; the display moves in between."""
+
+SEED_OFFSET = 7_919
+"""Added to the run's seed: demonstrations come from other tasks than those that are trained on."""
+
+
+async def warm_start(
+    config: RunConfig, model_path: Path, folder: RunFolder, learner: RemoteLearner, log: MetricsLog, say: Callable[[str], None]
+) -> None:
+    """Train the learner on demonstrations and save the model in the run folder; UserError if there are none."""
+    say("warm start: recording demonstrations")
+    rows = await asyncio.to_thread(lambda: token_rows(demonstrations(config), agent_of(config, model_path)))
+    for first in range(0, config.sft.steps, CHUNK):
+        last = min(first + CHUNK, config.sft.steps)
+        losses = await learner.call("sft", rows, config.sft, config.seed, first, last, first)
+        for step, loss in enumerate(losses, start=first + 1):
+            log.log(0, {"sft/step": step, "sft/loss": loss})
+        say(f"warm start: step {last}/{config.sft.steps}  loss {losses[-1]:.3f}")
+    with new_folder(folder.warmstart) as temporary:
+        await learner.save(temporary)
+
+
+def demonstrations(config: RunConfig) -> list[Demonstration]:
+    """Return the demonstrations of the file, or of the environment's own demonstrator; UserError."""
+    if config.sft.path is not None:
+        return read(Path(config.sft.path))
+    kwargs = {**config.env.kwargs, **config.sft.env_kwargs}
+    tasks = TaskSet.of(config.env.id, kwargs, "train", config.seed + SEED_OFFSET)
+    env = make_env(config.env.id, kwargs)
+    try:
+        return list(record(env, (tasks.task(index) for index in range(config.sft.demonstrations)), config.seed))
+    finally:
+        env.close()
+
+
+def agent_of(config: RunConfig, model_path: Path) -> Agent:
+    """Return the run's agent, as rollout workers build it."""
+    return load_agent(config.agent, str(model_path))

@@ -1,0 +1,106 @@
+"""Keys without effect, values out of bounds, and combinations that cannot work."""
+
+from dataclasses import dataclass
+
+import pytest
+from turnwise.config import key, load_config
+from turnwise.config.effects import check_effects
+from turnwise.config.keys import schema, walk
+from turnwise.config.schema import Bounds
+from turnwise.errors import UserError
+
+
+def error_of(*overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(None, overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["learner.min_lr_fraction=0.1"], "learner.schedule=constant; remove it or set learner.schedule=cosine"),
+        (["sft.batch_size=3"], "sft.steps=0; remove it or set sft.steps"),
+        (["sft.steps=1", "sft.path=x", "sft.demonstrations=3"], "sft.path=x; remove it or set sft.path=null"),
+        (["ray.address=a:1", "ray.num_cpus=2"], "ray.address=a:1; remove it or set ray.address=null"),
+        (["ray.address=a:1", "ray.dashboard_port=2"], "ray.address=a:1; remove it or set ray.address=null"),
+        (["ray.dashboard=false", "ray.dashboard_port=2"], "ray.dashboard=false; remove it or set ray.dashboard=true"),
+        (["log.wandb_project=x"], "log.wandb=false; remove it or set log.wandb=true"),
+        (["eval.tasks=0", "eval.every=2"], "eval.tasks=0; remove it or set eval.tasks"),
+    ],
+)
+def test_a_key_without_effect_names_why_and_what_to_do(overrides: list[str], problem: str) -> None:
+    assert f"{overrides[-1]}: has no effect because {problem}" in error_of(*overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["learner.schedule=cosine", "learner.min_lr_fraction=0.2"],
+        ["sft.steps=1", "sft.batch_size=3", "sft.demonstrations=9"],
+        ["sft.steps=1", "sft.path=demos.jsonl"],
+        ["ray.dashboard_port=9000"],
+    ],
+)
+def test_a_key_with_effect_is_accepted(overrides: list[str]) -> None:
+    assert load_config(None, overrides).explicit >= {word.partition("=")[0] for word in overrides}
+
+
+def test_every_condition_of_the_schema_names_a_key_and_holds_for_some_value() -> None:
+    for name, spec in schema().items():
+        for condition, _ in spec.only_if:
+            assert condition in schema(), f"{name} depends on {condition}"
+
+
+def test_a_plugin_may_make_an_option_depend_on_its_sister() -> None:
+    @dataclass
+    class Options:
+        mode: str = key("fast", "how")
+        limit: int = key(3, "only when slow", only_if=("mode", "slow"))
+
+    known = dict(walk(Options, "engine."))
+    check_effects({"engine.mode": "slow", "engine.limit": 1}, known, frozenset({"engine.limit"}))
+    with pytest.raises(UserError, match=r"engine.limit=1: has no effect because engine.mode=fast"):
+        check_effects({"engine.mode": "fast", "engine.limit": 1}, known, frozenset({"engine.limit"}))
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("learner.lr=0", "is too small; use a number above 0"),
+        ("learner.lr=-1", "is too small"),
+        ("learner.lr=.nan", "is not a finite number"),
+        ("learner.lr=.inf", "is not a finite number"),
+        ("learner.betas=[0.9, 1.0]", "learner.betas=1.0: is too large; use a number below 1"),
+        ("learner.betas=[0.9]", "AdamW takes two"),
+        ("rollout.slots=0", "is too small; use at least 1"),
+        ("rollout.max_staleness=-1", "is too small; use at least 0"),
+        ("timeouts.step_s=0", "is too small"),
+        ("ray.dashboard_port=70000", "is too large; use at most 65535"),
+        ("seed=-1", "is too small"),
+        ("model.dtype=float16", "is not a choice; one of: float32, bfloat16"),
+        ("learner.schedule=linear", "is not a choice; one of: constant, cosine"),
+        ("eval.modes=[greedy, best]", "eval.modes=best: is not a choice; one of: sampled, greedy"),
+        ("eval.modes=[greedy, greedy]", "names a mode twice"),
+        ("eval.modes=[]", "no mode"),
+        ("credit.channels={}", "no reward channel is used"),
+        ("credit.channels={outcome: 0}", "every weight is 0"),
+        ("credit.channels={outcome: .inf}", "is not finite"),
+        ("rewards=[]", "no scorer"),
+        ("rollout.group_size=1", "rollout.group_size=1: the estimator turn_loo compares the episodes of a group"),
+        ("rollout.min_group_size=9", "exceeds rollout.group_size=8"),
+        ("learner.minibatches=17", "more optimizer steps than rollout.groups_per_update=16"),
+        ("learner.warmup_updates=41", "exceeds learner.updates=40"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(override: str, problem: str) -> None:
+    assert problem in error_of(override)
+
+
+def test_a_group_of_one_names_the_estimator_that_was_chosen() -> None:
+    assert "the estimator grpo compares" in error_of("rollout.group_size=1", "credit.estimator.name=grpo")
+
+
+def test_every_number_of_the_schema_is_bounded() -> None:
+    free = {name for name, spec in schema().items() if spec.hint in (int, float) and spec.bounds == Bounds()}
+    assert free == {"eval.success_threshold"}

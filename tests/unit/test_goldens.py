@@ -1,0 +1,132 @@
+"""The numbers of tests/assets/goldens.json, which the methods' authors' own code reproduced."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from credit_pieces import rewards
+from turnwise.credit.grpo import Grpo, GrpoConfig
+from turnwise.credit.returns import turn_returns
+from turnwise.credit.rloo import Rloo, RlooConfig
+from turnwise.credit.turn_loo import TurnLoo, TurnLooConfig
+from turnwise.learner import ActionTokens
+from turnwise.learner.divergence import k1, k2, k3
+from turnwise.learner.objectives import Ppo, PpoConfig, token_weights
+
+GOLDENS = json.loads((Path(__file__).parents[1] / "assets" / "goldens.json").read_text())
+CASES = {case["id"]: case for case in GOLDENS["cases"]}
+BATCH = GOLDENS["batch"]
+CLOSE = {"rtol": 0.0, "atol": GOLDENS["tolerance"]["float64"]}
+MASK = np.asarray(BATCH["concat_mask"], dtype=bool)
+
+
+def of_batch(*, turns, outcomes):
+    zeros = [[0.0] * len(row) for row in BATCH["turn_reward"]]
+    return rewards(
+        BATCH["group"],
+        BATCH["turn_reward"] if turns else zeros,
+        BATCH["outcome"] if outcomes else [0.0] * len(BATCH["outcome"]),
+    )
+
+
+def ragged(values):
+    return [list(row[: len(reward)]) for row, reward in zip(values, BATCH["turn_reward"], strict=True)]
+
+
+def assert_turns(values, expected):
+    for row, wanted in zip(ragged(values), expected, strict=True):
+        np.testing.assert_allclose(row, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["returns_gamma_1.0", "returns_gamma_0.95"])
+def test_turn_returns_are_those_of_the_goldens(name):
+    case = CASES[name]
+    returns, known = turn_returns(of_batch(turns=True, outcomes=False), "x", case["inputs"]["gamma"])
+    assert_turns(returns, case["expected"]["turn_return"])
+    assert known.all()
+
+
+def test_grpo_is_that_of_the_goldens():
+    found = Grpo(GrpoConfig(singleton="raw")).estimate(of_batch(turns=False, outcomes=True))
+    assert_turns(found.values, CASES["grpo"]["expected"]["turn_advantage"])
+
+
+def test_rloo_is_that_of_the_goldens():
+    found = Rloo(RlooConfig(singleton="raw")).estimate(of_batch(turns=False, outcomes=True))
+    assert_turns(found.values, CASES["rloo"]["expected"]["turn_advantage"])
+
+
+def test_rloo_times_n_minus_1_over_n_is_the_dr_grpo_of_the_goldens():
+    found = Rloo(RlooConfig(singleton="raw")).estimate(of_batch(turns=False, outcomes=True))
+    shrunk = found.values * np.asarray([2 / 3, 2 / 3, 2 / 3, 1.0])[:, None]
+    assert_turns(shrunk, CASES["dr_grpo"]["expected"]["turn_advantage"])
+
+
+def test_turn_loo_of_outcomes_alone_is_rloo():
+    found = TurnLoo(TurnLooConfig(singleton="raw")).estimate(of_batch(turns=False, outcomes=True))
+    assert_turns(found.values, CASES["rloo"]["expected"]["turn_advantage"])
+
+
+def test_turn_loo_is_trloo_where_every_member_of_the_group_has_the_turn():
+    found = TurnLoo(TurnLooConfig(singleton="raw")).estimate(of_batch(turns=True, outcomes=False))
+    expected = CASES["trloo"]["expected"]["turn_advantage"]
+    for row, wanted in zip(found.values[:, :2], expected, strict=True):
+        np.testing.assert_allclose(row, wanted[:2], **CLOSE)
+    # turn 2 of A0 and A2: TRLOO compares the two with each other, we also with A1's last return, 0
+    np.testing.assert_allclose(found.values[[0, 2], 2], [1.0 - 0.0, 0.0 - 0.5], **CLOSE)
+
+
+def action_tokens(advantages, aggregate):
+    trajectories = np.repeat(np.arange(len(MASK)), MASK.sum(axis=1)).astype(np.int32)
+    tensors = [
+        torch.tensor(np.asarray(x)[MASK], dtype=torch.float64)
+        for x in (BATCH["new_logp"], BATCH["old_logp"], advantages)
+    ]
+    return ActionTokens(
+        logprobs=tensors[0],
+        entropies=torch.zeros_like(tensors[0]),
+        sampler=tensors[1],
+        advantages=tensors[2],
+        weights=torch.tensor(token_weights(trajectories, aggregate)).double(),
+    )
+
+
+@pytest.mark.parametrize("name", ["loss_ppo", "loss_dapo_clip_higher"])
+@pytest.mark.parametrize("aggregate", ["token_mean", "seq_mean_token_sum", "seq_mean_token_mean"])
+def test_ppo_losses_are_those_of_the_goldens(name, aggregate):
+    inputs, expected = CASES[name]["inputs"], CASES[name]["expected"]
+    config = PpoConfig(
+        clip_low=inputs["clip_low"], clip_high=inputs["clip_high"], dual_clip=inputs["dual_clip_c"], aggregate=aggregate
+    )
+    tokens = action_tokens(inputs["advantage"], aggregate)
+    losses, _ = Ppo(config).token_losses(tokens.logprobs - tokens.sampler, tokens.advantages)
+    np.testing.assert_allclose(losses, np.asarray(expected["token_loss"])[MASK], **CLOSE)
+    # the weights are float32
+    tolerance = GOLDENS["tolerance"]["float32"]
+    assert float(Ppo(config).loss(tokens).loss) == pytest.approx(expected[aggregate], rel=tolerance)
+
+
+def test_dr_grpo_loss_is_the_sum_of_tokens_over_a_constant_length():
+    inputs, expected = CASES["loss_dr_grpo"]["inputs"], CASES["loss_dr_grpo"]["expected"]
+    tokens = action_tokens(inputs["advantage"], "seq_mean_token_sum")
+    loss = float(Ppo(PpoConfig()).loss(tokens).loss) / inputs["constant_length"]
+    assert loss == pytest.approx(expected["per_sequence_mean"], rel=GOLDENS["tolerance"]["float32"])
+
+
+def test_the_dual_clip_is_that_of_the_goldens():
+    inputs, expected = CASES["loss_dual_clip"]["inputs"], CASES["loss_dual_clip"]["expected"]
+    log_ratio = torch.tensor([inputs["ratio"]], dtype=torch.float64).log()
+    advantage = torch.tensor([inputs["advantage"]], dtype=torch.float64)
+    for dual_clip, key in ((inputs["c"], "token_loss"), (0.0, "without_dual_clip")):
+        losses, _ = Ppo(PpoConfig(dual_clip=dual_clip)).token_losses(log_ratio, advantage)
+        assert float(losses) == pytest.approx(expected[key])
+
+
+def test_kl_estimators_are_those_of_the_goldens():
+    case = CASES["kl_estimators"]
+    logp, ref = (torch.tensor(case["inputs"][name], dtype=torch.float64) for name in ("logp", "ref_logp"))
+    for name, estimate in (("k1", k1), ("k2", k2), ("k3", k3)):
+        found = np.where(MASK, estimate(logp, ref).numpy(), 0.0)
+        np.testing.assert_allclose(found, case["expected"][name], **CLOSE)

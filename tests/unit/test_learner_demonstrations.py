@@ -1,0 +1,140 @@
+"""Demonstrations: recorded by an environment itself, written, read, and refused where a line is wrong."""
+
+import json
+
+import gymnasium
+import pytest
+from turnwise import demonstrations
+from turnwise.demonstrations import read, record, write
+from turnwise.env.base import TurnEnv
+from turnwise.errors import UserError
+from turnwise.records import Task
+
+
+class Counting(TurnEnv):
+    """Say the next number; the demonstrator errs now and then, and gives up at `tired`."""
+
+    instructions = "Count."
+
+    def __init__(self, length=3, tired=99, mute=False):
+        super().__init__()
+        self.length, self.tired, self.mute = length, tired, mute
+
+    def begin(self, options):
+        self.options = dict(options)
+        self.start = int(self.np_random.integers(10))
+        return f"start {self.start}"
+
+    def act(self, action):
+        if action["content"] == f"say {self.start + self.num_turns}":
+            self.reward("outcome", 1.0)
+        self.reward("format", 5.0)
+        if self.num_turns >= self.length:
+            self.finish()
+        return f"heard {action['content']}"
+
+    def demonstrate(self, rng):
+        if self.mute or self.num_turns >= self.tired:
+            return None
+        return f"say {self.start + self.num_turns + (1 if rng.random() < 0.8 else 7)}"
+
+
+def tasks(count):
+    return [Task(env_id="turnwise-tests/Counting-v0", task_id=str(n), seed=n, data={"extra": n}) for n in range(count)]
+
+
+def test_an_episode_is_recorded_as_messages_with_the_sum_of_its_outcome():
+    (found,) = record(Counting(), tasks(1), seed=0)
+    assert [message["role"] for message in found.messages] == ["system", "user", *["assistant", "user"] * 3]
+    assert found.messages[0]["content"] == "Count."
+    said = [message["content"] for message in found.messages if message["role"] == "assistant"]
+    heard = [message["content"] for message in found.messages if message["content"].startswith("heard")]
+    assert heard == [f"heard {text}" for text in said]
+    assert 0.0 <= found.outcome <= 3.0
+    assert found.task.seed == 0
+
+
+def test_the_outcome_leaves_other_channels_out():
+    outcomes = [found.outcome for found in record(Counting(), tasks(40), seed=0)]
+    assert max(outcomes) == 3.0
+    assert len(set(outcomes)) > 1
+
+
+def test_equal_seeds_give_equal_demonstrations_and_others_differ():
+    same, again, other = (list(record(Counting(), tasks(8), seed=seed)) for seed in (3, 3, 4))
+    assert same == again
+    assert [d.messages[1] for d in same] == [d.messages[1] for d in other]  # the tasks are the same
+    assert same != other
+
+
+def test_reset_gets_the_tasks_seed_and_data():
+    env = gymnasium.wrappers.OrderEnforcing(Counting())
+    list(record(env, tasks(3), seed=0))
+    assert env.unwrapped.options["extra"] == 2
+    assert env.unwrapped.options["task_id"] == "2"
+    assert env.unwrapped.options["split"] == "train"
+
+
+def test_a_demonstrator_that_gives_up_ends_the_recording():
+    (found,) = record(Counting(tired=2), tasks(1), seed=0)
+    assert [message["role"] for message in found.messages][-2:] == ["assistant", "user"]
+    assert sum(message["role"] == "assistant" for message in found.messages) == 2
+
+
+def test_an_endless_episode_is_cut_off(monkeypatch):
+    monkeypatch.setattr(demonstrations, "MAX_TURNS", 5)
+    (found,) = record(Counting(length=10**9), tasks(1), seed=0)
+    assert sum(message["role"] == "assistant" for message in found.messages) == 5
+
+
+def test_an_environment_without_demonstrations_is_named():
+    with pytest.raises(UserError, match=r"env.id=turnwise-tests/Counting-v0: .*no demonstrations"):
+        list(record(Counting(mute=True), tasks(1), seed=0))
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    recorded = list(record(Counting(), tasks(3), seed=0))
+    assert write(recorded, tmp_path / "d.jsonl") == 3
+    assert read(tmp_path / "d.jsonl") == recorded
+    with pytest.raises(FileExistsError):
+        write(recorded, tmp_path / "d.jsonl")
+
+
+GOOD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}
+USER, ASSISTANT = GOOD["messages"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "not a JSON object"),
+        ("{}", "missing 'messages'"),
+        (GOOD | {"messages": []}, "not a list of messages"),
+        (GOOD | {"messages": [USER]}, "nothing to learn"),
+        (GOOD | {"messages": [ASSISTANT]}, "precedes every observation"),
+        (GOOD | {"messages": [USER, ASSISTANT, ASSISTANT]}, "two assistant messages in a row"),
+        (GOOD | {"messages": [USER, {"role": "assistant", "content": ""}]}, "must spell the action"),
+        (GOOD | {"messages": [USER, {"role": "assistant", "content": None}]}, "content is not a text"),
+        (GOOD | {"messages": [{"role": "robot", "content": "x"}]}, "no role among"),
+        (GOOD | {"tools": ["x"]}, "not a list of JSON schemas"),
+        (GOOD | {"outcome": "good"}, "could not convert"),
+        (GOOD | {"outcome": float("inf")}, "outcome is inf"),
+        (GOOD | {"task": {"schema_version": 99}}, "schema_version 99"),
+        (GOOD | {"task": 3}, "task is not an object"),
+    ],
+)
+def test_a_wrong_line_is_named_with_file_and_number(tmp_path, line, problem):
+    text = line if isinstance(line, str) else json.dumps(line)
+    (tmp_path / "d.jsonl").write_text(f"{json.dumps(GOOD)}\n\n{text}\n")
+    with pytest.raises(UserError, match=r"d\.jsonl:3") as caught:
+        read(tmp_path / "d.jsonl")
+    assert problem in str(caught.value)
+
+
+def test_a_file_that_is_absent_or_empty_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"sft.path=.*cannot be read"):
+        read(tmp_path / "absent.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(UserError, match="holds no demonstrations"):
+        read(tmp_path / "empty.jsonl")
