@@ -59,6 +59,7 @@ class Template:
         self.lead, rest = self._after_action([{"role": "user", "content": "hello"}])
         self.end_id = self._first_special(rest, specials)  # the token with which the model ends its turn
         self.end = rest[: rest.index(specials[self.end_id]) + len(specials[self.end_id])]  # the text through that token
+        self.suffix([{"role": "user", "content": "hello"}], is_ended=False)  # finds out whether it is append-only
 
     def opening(self, messages: Sequence[Message]) -> str:
         """Return the first prompt for these messages, up to where the model starts to write."""

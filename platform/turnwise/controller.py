@@ -1,7 +1,7 @@
 """The one loop: take scored groups, turn scores into credit, update the policy, give the new weights to the engines.
 
-This is the only place that knows the whole line. It runs on the driver as plain async Python and holds no tensors: batches
-are numpy arrays, weights go from the learner to the engines by reference.
+This is the only place that knows the whole line. It runs on the driver as plain async Python and holds no tensors:
+batches are numpy arrays, weights go from the learner to the engines by reference.
 """
 
 from __future__ import annotations

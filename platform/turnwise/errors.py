@@ -92,12 +92,12 @@ class StalledError(TurnwiseError):
     """Nothing moved for the configured time; the message names what was waited for."""
 
 
-class InvalidAction(TurnwiseError):
+class InvalidAction(TurnwiseError):  # noqa: N818 - not an error of the program: the policy reads it
     """Raised by an environment for an action it cannot carry out; the text goes back to the policy."""
 
 
 def failure_of(error: BaseException, stage: str, default: FailureKind = FailureKind.INFRA) -> Failure:
-    """Return the record of `error` at `stage` (`reset`, `step`, `generate`, ...); `default` is for foreign exceptions."""
+    """Return the record of `error` at `stage` (`reset`, `step`, ...); `default` is the kind of foreign exceptions."""
     cause = " ".join(f"{type(error).__name__}: {error}".split())[:500]
     if isinstance(error, BoundaryError):
         return Failure(kind=error.kind, stage=stage, cause=cause, is_retryable=error.is_retryable)

@@ -1,19 +1,25 @@
 """Measures a policy on held-out tasks: one episode a task, sampled or greedy.
 
-The controller's keeper and `turnwise eval` call `evaluate`. Episodes that failed for reasons that are not the policy's are left
-out of the rate and counted apart.
+The controller's keeper and `turnwise eval` call `evaluate`. Episodes that failed for reasons that are not the policy's
+are left out of the rate and counted apart.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from turnwise.config.schema import EvalConfig
+from turnwise.cluster import connect
+from turnwise.config import Loaded
+from turnwise.config.schema import EvalConfig, RunConfig
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import InfraError
+from turnwise.fleet import Fleet
+from turnwise.models import resolve_model
 from turnwise.records import Group, Trajectory
 from turnwise.rollout.episode import EpisodeSpec
 from turnwise.tasks import TaskSet
@@ -55,6 +61,23 @@ async def evaluate(
         causes = sorted({f"{t.failure.label} ({t.failure.cause})" for t in played if t.failure is not None})
         raise InfraError(f"all {len(played)} held-out episodes failed; for instance by {causes[0]}")
     return summarize(played, mode, config), [_as_group(trajectory) for trajectory in played]
+
+
+def evaluate_run(loaded: Loaded) -> list[tuple[EvalResult, list[Group]]]:
+    """Start actors that play `model.path`, measure it in every configured mode, return (result, episodes) a mode."""
+    with connect(loaded.config.ray):
+        return asyncio.run(_evaluate_modes(loaded.config))
+
+
+async def _evaluate_modes(config: RunConfig) -> list[tuple[EvalResult, list[Group]]]:
+    fleet = Fleet(config, resolve_model(config.model.path), Path(), learns=False)
+    try:
+        await fleet.start()
+        dispatcher = Dispatcher(fleet.players, config.rollout.max_attempts, lambda failure: None)
+        tasks = TaskSet.of(config.env.id, config.env.kwargs, "eval", config.seed)
+        return [await evaluate(dispatcher, tasks, mode, config.eval) for mode in config.eval.modes]
+    finally:
+        await fleet.close()
 
 
 def eval_specs(tasks: TaskSet, mode: str, num_tasks: int) -> list[EpisodeSpec]:

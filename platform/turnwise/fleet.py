@@ -1,7 +1,7 @@
 """The actors of a run: starts them, keeps them alive, and moves weights from the learner to the engines.
 
-The run owns one `Fleet`. Handles of actors are held here and nowhere else. A worker, a scorer or an engine that dies or hangs
-is replaced; a lost learner ends the run, which resumes from its last checkpoint.
+The run owns one `Fleet`. Handles of actors are held here and nowhere else. A worker, a scorer or an engine that dies or
+hangs is replaced; a lost learner ends the run, which resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -141,28 +141,48 @@ class RemoteStore:
 
 
 class Fleet:
-    """All actors of one run."""
+    """The actors of one run; of an evaluation, those that play; of a warm start, the learner alone."""
 
-    def __init__(self, config: RunConfig, model_path: Path, folder: Path) -> None:
-        """Create the actors; they start at the same time, and `start` waits for them."""
+    def __init__(
+        self, config: RunConfig, model_path: Path, folder: Path, *, learns: bool = True, plays: bool = True
+    ) -> None:
+        """Create the actors; they start at the same time, and `start` waits for them.
+
+        Without a learner the engines sample with the model in `model_path`; with one they wait for its weights.
+        """
         self._config, self._model_path, self._folder = config, str(model_path), str(folder.resolve())
+        self._learns = learns
         self._published: Published | None = None
         self._publishing = asyncio.Lock()
         self._misses: Counter[str] = Counter()
         self._supervisor: asyncio.Task[None] | None = None
         self.restarts: Counter[str] = Counter()
-        self.engines = {"engine:0": self._engine("engine:0")}
-        self.learner = RemoteLearner(self._learner(), config.timeouts.update_s)
-        self.store = RemoteStore(start_store(self._folder), config.timeouts.update_s)
-        self.players = [self._player(f"rollout:{index}") for index in range(config.rollout.workers)]
-        self.scorers = [self._scorer(dict(section), index) for index, section in enumerate(config.rewards)]
+        self.engines: dict[str, Any] = {}
+        self.players: list[RemotePlayer] = []
+        self.scorers: list[RemoteScorer] = []
+        self._others: dict[str, Any] = {}  # learner and store
+        if learns:
+            self._others["learner:0"] = self._learner()
+        if plays:
+            self.engines["engine:0"] = self._engine("engine:0")
+            self.players = [self._player(f"rollout:{index}") for index in range(config.rollout.workers)]
+        if learns and plays:
+            self._others["store"] = start_store(self._folder)
+            self.scorers = [self._scorer(dict(section), index) for index, section in enumerate(config.rewards)]
+
+    @property
+    def learner(self) -> RemoteLearner:
+        """The learner; KeyError in a fleet that does not learn."""
+        return RemoteLearner(self._others["learner:0"], self._config.timeouts.update_s)
+
+    @property
+    def store(self) -> RemoteStore:
+        """The store; KeyError in a fleet without one."""
+        return RemoteStore(self._others["store"], self._config.timeouts.update_s)
 
     async def start(self) -> None:
         """Wait until every actor answers; the error of the one that cannot start, or InfraError naming who is late."""
-        actors = {**self.engines, "learner:0": self.learner.actor, "store": self.store.actor}
-        actors |= {player.name: player.actor for player in self.players}
-        actors |= {scorer.name: scorer.actor for scorer in self.scorers}
-        await asyncio.gather(*(self._started(name, actor) for name, actor in actors.items()))
+        await asyncio.gather(*(self._started(name, actor) for name, actor in self._actors().items()))
         self._supervisor = asyncio.create_task(self._supervise())
 
     async def publish(self) -> int:
@@ -184,10 +204,13 @@ class Fleet:
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
-        for actor in (*self.engines.values(), self.learner.actor, self.store.actor):
+        for actor in self._actors().values():
             ray.kill(actor)
-        for each in (*self.players, *self.scorers):
-            ray.kill(each.actor)
+
+    def _actors(self) -> dict[str, Any]:
+        players = {player.name: player.actor for player in self.players}
+        scorers = {scorer.name: scorer.actor for scorer in self.scorers}
+        return {**self.engines, **self._others, **players, **scorers}
 
     async def _load(self, name: str) -> None:
         """Give one engine the published weights and check its receipt."""
@@ -261,20 +284,23 @@ class Fleet:
     def _engine(self, name: str) -> Any:
         section = dict(self._config.engine)
         options = {key: value for key, value in section.items() if key != "name"}
-        return _actor(EngineActor, name, gpus=self._config.ray.engine_gpus, env=actor_env(options.get("threads", 1))).remote(
+        return _actor(
+            EngineActor, name, gpus=self._config.ray.engine_gpus, env=actor_env(options.get("threads", 1))
+        ).remote(
             name=section["name"],
             options=options,
             model_path=self._model_path,
             dtype=self._config.model.dtype,
             lockstep=is_lockstep(self._config),
-            waits_for_weights=True,
+            waits_for_weights=self._learns,
         )
 
     def _learner(self) -> Any:
         config = self._config
         options = {"num_cpus": 0, "num_gpus": config.ray.learner_gpus, "name": "learner:0"}
         env = {"env_vars": actor_env(config.learner.threads)}
-        return LearnerActor.options(**options, runtime_env=env).remote(
+        kind: Any = LearnerActor
+        return kind.options(**options, runtime_env=env).remote(
             self._model_path, config.learner, config.model.dtype, config.seed
         )
 
@@ -305,9 +331,7 @@ def is_lockstep(config: RunConfig) -> bool:
     return batching == "lockstep" or (batching == "auto" and config.rollout.max_staleness == 0)
 
 
-def _actor(
-    kind: type, name: str, *, cpus: float = 0.0, gpus: float = 0.0, env: Mapping[str, str] | None = None
-) -> Any:
+def _actor(kind: type, name: str, *, cpus: float = 0.0, gpus: float = 0.0, env: Mapping[str, str] | None = None) -> Any:
     """Return the named Ray actor class of a shell; Ray restarts it for ever, and never repeats a call by itself."""
     return ray.remote(kind).options(
         name=name,

@@ -130,7 +130,9 @@ def load_saved(folder: Path) -> Saved:
     try:
         state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError("checkpoint", folder, f"{STATE_FILE} cannot be read ({error})", "remove this checkpoint") from error
+        raise UserError(
+            "checkpoint", folder, f"{STATE_FILE} cannot be read ({error})", "remove this checkpoint"
+        ) from error
     if state.get("schema_version") != SCHEMA_VERSION:
         problem = f"has schema_version {state.get('schema_version')}, this Turnwise reads {SCHEMA_VERSION}"
         raise UserError("checkpoint", folder, problem, "resume with the Turnwise that wrote it")

@@ -113,7 +113,7 @@ class Trajectory:
     end: End
     end_cause: str = ""  # why it was truncated: "max_turns", "context", ...
     failure: Failure | None = None  # set exactly when `end` is FAILED
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # sandbox tier, worker, attempt, seeds, versions, guided
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # sandbox tier, attempt, seeds, versions, guided
 
     @property
     def num_action_tokens(self) -> int:

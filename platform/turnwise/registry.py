@@ -1,8 +1,8 @@
-"""Names to classes: the one place where environments' helpers, agents, scorers, engines, estimators and so on are found.
+"""Names to classes: the one place where agents, scorers, engines, estimators and so on are found.
 
 A plug-in package names a module or function under the entry-point group `turnwise.plugins`; it is imported once, on the
 first look-up, and calls `register` (and `gymnasium.register` for environments). Our own packages use the same door.
-Nothing is imported before the first look-up, and `register_path` puts the import off until the item itself is asked for.
+Nothing is imported before the first look-up; `register_path` puts an import off until the item itself is asked for.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ def _load_once() -> tuple[str, ...]:
         try:
             plugin = entry.load()
         except Exception as error:
-            raise UserError("plugin", entry.name, f"cannot be imported ({error})", f"mend or uninstall {entry.value}") from error
+            remedy = f"mend or uninstall {entry.value}"
+            raise UserError("plugin", entry.name, f"cannot be imported ({error})", remedy) from error
         if callable(plugin):
             plugin()
         loaded.append(entry.name)

@@ -1,7 +1,7 @@
 """One training run: its parts, in the order in which they come to life.
 
-`turnwise.train` owns a `Run`. The loop itself is the controller's; here is what stands around it: warm start or resume, the first
-measurement, the display, the end.
+`turnwise.train` owns a `Run`. The loop itself is the controller's; here is what stands around it: warm start or resume,
+the first measurement, the display, the end.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Run:
 
     async def work(self) -> None:
         """Measure, do the updates, measure again, and leave a checkpoint."""
-        assert self._keeper is not None and self._controller is not None
+        assert self._keeper is not None
+        assert self._controller is not None
         if self._saved is None:
             self._say("measuring before training")
             await self._keeper.measure(0)
@@ -86,7 +87,7 @@ class Run:
             await self._keeper.save(self._progress.update)
 
     def stop(self, task: asyncio.Task[Any]) -> None:
-        """Answer a signal: the first ends the loop before its next update, a second one, or one before the loop, everything."""
+        """Answer a signal: the first ends the loop before its next update; a second, or one before the loop, all."""
         if self._controller is None or self._note:
             task.cancel()
         else:
@@ -128,7 +129,7 @@ class Run:
         config, saved = self._config, self._saved
         dispatcher = Dispatcher(fleet.players, config.rollout.max_attempts, self._count_failure)
         self._stream = GroupStream(
-            TaskSet.of(config.env.id, config.env.kwargs, "train", config.seed),
+            self._tasks("train"),
             dispatcher,
             fleet.scorers,
             config.rollout,
@@ -144,13 +145,18 @@ class Run:
             store=fleet.store,
             learner=fleet.learner,
             dispatcher=dispatcher,
-            heldout_tasks=TaskSet.of(config.env.id, config.env.kwargs, "eval", config.seed) if config.eval.tasks else None,
+            heldout_tasks=TaskSet.of(config.env.id, config.env.kwargs, "eval", config.seed)
+            if config.eval.tasks
+            else None,
             stream=self._stream,
             progress=self._progress,
             log=log,
             heldout=saved.heldout if saved else (),
         )
         self._controller = Controller(config, self._stream, fleet.learner, fleet, self._keeper, log, self._progress)
+
+    def _tasks(self, split: str) -> TaskSet:
+        return TaskSet.of(self._config.env.id, self._config.env.kwargs, split, self._config.seed)
 
     def _sinks(self) -> list[Sink]:
         config, sinks = self._config, list[Sink]([RaySink(self._config.name)])
@@ -213,6 +219,8 @@ class Run:
             stages_s=self._controller.clock.totals() if self._controller else {},
             failures=self._progress.failures,
             heldout=self._keeper.heldout if self._keeper else (),
-            checkpoints=[f"checkpoints/{self._folder.checkpoint(update).name}" for update in self._folder.saved_updates()],
+            checkpoints=[
+                f"checkpoints/{self._folder.checkpoint(update).name}" for update in self._folder.saved_updates()
+            ],
             error=error,
         )

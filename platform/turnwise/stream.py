@@ -1,7 +1,7 @@
 """The stream of scored groups: keeps as many episodes running as staleness allows and gives out whole, fresh groups.
 
-The controller calls `take` once an update. Group number g is always the same task with the same seeds, so the state to be
-saved is a few numbers: what was started, what is not finished, what is finished and not trained on.
+The controller calls `take` once an update. Group number g is always the same task with the same seeds, so the state to
+be saved is a few numbers: what was started, what is not finished, what is finished and not trained on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from turnwise.errors import StalledError
 from turnwise.records import Failure, Group, Score, Trajectory
 from turnwise.rollout.episode import EpisodeSpec
 from turnwise.tasks import TaskSet
-
 
 MAX_STALE_BATCHES = 8
 """Batches of groups in a row that may come too late before the run ends with an error."""
@@ -104,7 +103,9 @@ class GroupStream:
         while True:
             self._drop_stale(version)
             if self.state.num_stale - before > MAX_STALE_BATCHES * wanted:
-                raise StalledError(f"every group is older than rollout.max_staleness={self._config.max_staleness} allows")
+                raise StalledError(
+                    f"every group is older than rollout.max_staleness={self._config.max_staleness} allows"
+                )
             self._admit()
             if len(self._ready) >= wanted:
                 break

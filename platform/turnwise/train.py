@@ -1,7 +1,7 @@
 """`turnwise train` and `turnwise sft`: put the parts of a run together, run it, and write down how it ended.
 
-Called by the command line and by Python users. Whatever happens, the actors are gone when these functions return, and a run
-folder that was begun holds a `summary.json` that says how it ended.
+Called by the command line and by Python users. Whatever happens, the actors are gone when these functions return, and a
+run folder that was begun holds a `summary.json` that says how it ended.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def _train(loaded: Loaded, folder: RunFolder, display: Display) -> dict[st
 
 async def _warm_start(loaded: Loaded, folder: RunFolder, display: Display) -> Path:
     config, model = loaded.config, resolve_model(loaded.config.model.path)
-    fleet = Fleet(config, model, folder.path)
+    fleet = Fleet(config, model, folder.path, plays=False)
     try:
         await fleet.start()
         with MetricsLog(folder.metrics) as log:

@@ -27,7 +27,12 @@ SEED_OFFSET = 7_919
 
 
 async def warm_start(
-    config: RunConfig, model_path: Path, folder: RunFolder, learner: RemoteLearner, log: MetricsLog, say: Callable[[str], None]
+    config: RunConfig,
+    model_path: Path,
+    folder: RunFolder,
+    learner: RemoteLearner,
+    log: MetricsLog,
+    say: Callable[[str], None],
 ) -> None:
     """Train the learner on demonstrations and save the model in the run folder; UserError if there are none."""
     say("warm start: recording demonstrations")

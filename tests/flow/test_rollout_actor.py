@@ -53,9 +53,16 @@ def cluster():
     ray.shutdown()
 
 
+def one_word_engine(name):
+    """Starts the engine; it lives as long as its handle."""
+    return ray.remote(OneWordActor).options(num_cpus=0, max_concurrency=100, name=name).remote()
+
+
 @pytest.fixture(scope="module")
 def engine(cluster):
-    return ray.remote(OneWordActor).options(num_cpus=0, max_concurrency=100, name="engine:0").remote()
+    handle = one_word_engine("engine:0")
+    yield "engine:0"
+    ray.kill(handle)
 
 
 def rollout(engine, name, **changes):
@@ -114,8 +121,8 @@ def test_a_failed_episode_crosses_the_process_border_as_a_record(engine):
 
 
 def test_a_dead_engine_is_the_engines_failure(cluster):
-    engine = ray.remote(OneWordActor).options(num_cpus=0, max_concurrency=100).remote()
-    actor = rollout(engine, "rollout:2")
+    engine = one_word_engine("engine:1")
+    actor = rollout("engine:1", "rollout:2")
     assert played(actor, 1)[0].failure is None
     ray.kill(engine)
     assert {t.failure.label for t in played(actor, 4)} == {"engine:generate"}

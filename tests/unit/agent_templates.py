@@ -62,6 +62,8 @@ COUNTDOWN = (
     "{{ '<|im_start|>' + (loop.revindex | string) + ' ' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
     "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
+# Shows the last messages only.
+WINDOW = CHATML.replace("in messages", "in messages[-3:]")
 ENDLESS = (
     "{%- for m in messages -%}{{ '### ' + m.role + ': ' + m.content + '\n' }}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '### assistant: ' }}{%- endif -%}"

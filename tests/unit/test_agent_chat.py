@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from agent_templates import COUNTDOWN, ENDLESS, TEMPLATES, THINKING, tokenizer_with
+from agent_templates import COUNTDOWN, ENDLESS, TEMPLATES, THINKING, WINDOW, tokenizer_with
 from turnwise.env.calls import parse_hermes
 from turnwise.errors import PolicyError, UserError
 from turnwise_agents.chat import ChatAgent, ChatConfig
@@ -202,6 +202,7 @@ def test_an_extra_field_of_a_message_is_rendered_by_the_template():
         (None, "no chat template"),
         (THINKING, "changes earlier messages"),
         (COUNTDOWN, "changes earlier messages"),
+        (WINDOW, "changes earlier messages"),
         (ENDLESS, "without a special token"),
         ("{{ raise_exception('no users here') }}", "no users here"),
     ],

@@ -83,6 +83,8 @@ def test_an_unknown_key_names_the_nearest_known_one(override: str, problem: str)
         ("credit.channels.a=x", "credit.channels.a=x: a text where a number is expected"),
         ("log.wandb=maybe", "log.wandb=maybe: a text where true or false is expected"),
         ("name=1e3", "name=1000.0: a number where a text is expected; write a text (in quotes)"),
+        ("name=yes", "name=True: true or false where a text is expected"),
+        ("credit.channels.a=true", "credit.channels.a=True: true or false where a number is expected"),
         ("name=[a]", "name=['a']: a list where a text is expected"),
         ("learner=3", "learner=3: a whole number where a section"),
         ("env.kwargs=3", "env.kwargs=3: a whole number where a mapping"),

@@ -66,7 +66,9 @@ class ScriptedPlayer:
             yield self._play(one)
 
 
-def play(players: Sequence[ScriptedPlayer], specs: Sequence[EpisodeSpec], attempts: int = 3) -> tuple[list[Trajectory], list[Failure]]:
+def play(
+    players: Sequence[ScriptedPlayer], specs: Sequence[EpisodeSpec], attempts: int = 3
+) -> tuple[list[Trajectory], list[Failure]]:
     failures: list[Failure] = []
 
     async def run() -> list[Trajectory]:

@@ -32,7 +32,9 @@ class OutcomeScorer:
         return [Score(trajectory_id=t.trajectory_id, channel="outcome", value=1.0) for t in group.trajectories]
 
 
-def stream(player: ScriptedPlayer, *, state: StreamState | None = None, stall_s: float = 5.0, **config: int) -> GroupStream:
+def stream(
+    player: ScriptedPlayer, *, state: StreamState | None = None, stall_s: float = 5.0, **config: int
+) -> GroupStream:
     settings = RolloutConfig(group_size=2, groups_per_update=3, **config)
     dispatcher = Dispatcher([player], settings.max_attempts, lambda failure: None)
     return GroupStream(
@@ -125,7 +127,9 @@ def test_a_group_with_too_few_episodes_is_dropped_and_another_takes_its_place() 
 
 def test_a_failed_episode_leaves_its_group_and_the_rest_is_scored() -> None:
     async def run() -> None:
-        player = ScriptedPlayer("a", lambda s: bad(s, is_retryable=False) if s.trajectory_id == "00000001/0" else good(s))
+        player = ScriptedPlayer(
+            "a", lambda s: bad(s, is_retryable=False) if s.trajectory_id == "00000001/0" else good(s)
+        )
         groups = stream(player, min_group_size=1)
         taken = {int(group.group_id): group for group in await groups.take(0)}
         assert [t.index for t in taken[1].trajectories] == [1]
