@@ -1,8 +1,8 @@
 """Train the tiny base model from nothing and write it with its recipe.
 
-Run by hand, once a version of the model: `python -m tiny_model.make --output FOLDER` from `examples/`. A test replays
-the first steps with `replay_losses` and compares them with the shipped `recipe.json`. The weights of two machines
-differ in the last bits and so, after thousands of steps, in every digit; the accuracies are what a new run must reach.
+Run by hand, once a version of the model: `make base-model`. A test replays the first steps with `replay_losses` and
+compares them with the shipped `recipe.json`. The weights of two machines differ in the last bits and so, after thousands
+of steps, in every digit; the accuracies are what a new run must reach.
 """
 
 import argparse
@@ -33,10 +33,11 @@ RECIPE: Final = Recipe(
         Stage(name="shortest", lessons=SHORTEST, steps=100, rows=256, length=16),
         Stage(name="short", lessons=SHORT, steps=250, rows=128, length=32),
         Stage(name="copy", lessons=COPYING, steps=250, rows=32, length=128),
-        Stage(name="read", lessons=READING, steps=700, rows=40, length=256),
+        Stage(name="read", lessons=READING, steps=1300, rows=40, length=256),
     ],
 )
 NUM_REPLAYED: Final = 5  # steps whose losses the recipe records for the replay
+SHIPPED: Final = Path(__file__).parents[2] / "agents" / "turnwise_agents" / "tiny"
 _FRESH_SEED: Final = 1_000_003  # of the rows that measure accuracy
 
 
@@ -98,7 +99,7 @@ def save(model: Qwen3ForCausalLM, output: Path, losses: list[float]) -> None:
 def main() -> None:
     """Train and save."""
     parser = argparse.ArgumentParser(description="Train the tiny base model and write it with its recipe.")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=Path, default=SHIPPED, help="folder to write")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

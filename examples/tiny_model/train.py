@@ -60,7 +60,8 @@ class Recipe:
 def build_model(seed: int, num_layers: int = 3, rope_base: float = 100.0) -> Qwen3ForCausalLM:
     """Build the model with random weights, embeddings and attention sharper than the library's default.
 
-    With the default scale and RoPE base 1000, copying reached 0.19 accuracy where it reached 0.80 with these.
+    After 250 steps of short rows copying reached 0.80 accuracy with these settings at a learning rate of 3e-3, and 0.19
+    with the default scale and RoPE base 1000 at 4e-3; the three causes were not told apart.
     """
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)

@@ -27,7 +27,7 @@ from turnwise.errors import UserError
 from turnwise.processes import end_processes
 
 LOOPBACK = "127.0.0.1"
-PROBE_S = 8.0
+PROBE_S = 20.0
 """Seconds that a cluster has to answer."""
 
 END_S = 10.0
@@ -176,7 +176,11 @@ def _start(config: RayConfig, mark: str) -> Cluster:
 def _join(address: str) -> Cluster:
     os.environ.update(_QUIET)
     import ray
+    from ray._raylet import Config
 
+    if "RAY_AUTH_MODE" not in os.environ:  # a client that is not told sends no token
+        os.environ["RAY_AUTH_MODE"] = "token"
+        Config.initialize("")
     _silence()
     namespace = f"turnwise-{secrets.token_hex(4)}"  # names such as learner:0 are one run's own
     context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace=namespace)
@@ -228,7 +232,12 @@ def _probe(address: str) -> None:
     started = time.monotonic()
     try:
         answer = subprocess.run(
-            [sys.executable, "-c", _PROBE, address], capture_output=True, text=True, timeout=PROBE_S, check=False
+            [sys.executable, "-c", _PROBE, address],
+            env={"RAY_AUTH_MODE": "token", **os.environ},
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         waited = f"{time.monotonic() - started:.0f} s"

@@ -118,6 +118,16 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
         given("env.id=tests/Talkative-v0", "agent.max_context=64"),
         ("agent.max_context=64", "shorter than the first prompt", "set it to at least"),
     ),
+    "context beyond the engine": (
+        given("agent.max_context=900", "engine.max_context=800"),
+        ("agent.max_context=900", "exceeds engine.max_context=800", "use at most 800"),
+    ),
+    "no demonstrations": (
+        given("sft.steps=1", "sft.path=absent.jsonl"),
+        ("sft.path=absent.jsonl", "no such file", "give"),
+    ),
+    "Ray Client": (given("ray.address=ray://127.0.0.1:1"), ("ray.address=ray://", "not supported", "turnwise submit")),
+    "no port": (given("ray.address=somewhere"), ("ray.address=somewhere", "is not host:port", "write it as")),
     "unreachable cluster": (
         given("ray.address=127.0.0.1:1"),
         ("ray.address=127.0.0.1:1", "cannot be reached", "start"),

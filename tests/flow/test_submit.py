@@ -1,5 +1,6 @@
 """`turnwise submit` against a real Ray started here, on loopback and with a token, as `ray start --head` would be."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from turnwise.cli.submit import job_client, shippable_yaml, submit
+from turnwise.cli.submit import job_client, shippable_yaml, submit, submit_training
 from turnwise.config import load_config
 from turnwise.errors import UserError
 from turnwise.processes import end_processes
@@ -42,6 +43,7 @@ class Head:
 
     url: str
     token: Path
+    home: Path  # where jobs put their runs
 
 
 def free_ports(count: int) -> list[int]:
@@ -62,6 +64,7 @@ def head() -> Iterator[Head]:
     mark = f"TURNWISE_TEST_HEAD={folder.name}"
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        "HOME": str(folder),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
@@ -82,7 +85,7 @@ def head() -> Iterator[Head]:
         )
     try:
         wait_for(f"http://127.0.0.1:{dashboard}/api/jobs/", process, folder / "log")
-        yield Head(url=f"http://127.0.0.1:{dashboard}", token=token)
+        yield Head(url=f"http://127.0.0.1:{dashboard}", token=token, home=folder)
     finally:
         process.send_signal(signal.SIGTERM)
         end_processes(mark, grace_s=5.0)
@@ -143,6 +146,17 @@ def test_a_job_finds_turnwise_and_its_plugins_in_the_shipped_wheel(head: Head) -
     assert "turnwise_agents" in lines["PLUGINS"]
     assert "chat" in lines["AGENTS"]
     assert lines["SEED"] == "1234"
+
+
+@pytest.mark.usefixtures("known_token")
+def test_the_same_training_runs_as_a_job_and_its_folder_stays(head: Head) -> None:
+    said = Said()
+    small = ["name=small", "learner.updates=1", "learner.minibatches=1", "rollout.group_size=2", "rollout.slots=4"]
+    small += ["rollout.groups_per_update=2", "engine.slots=8", "eval.tasks=0", "log.tensorboard=false"]
+    assert submit_training(load_config(None, small), head.url, wait=True, say=said) == 0, said.text
+    summary = json.loads((head.home / "runs" / "small" / "summary.json").read_text())
+    assert (summary["status"], summary["updates"], summary["episodes"]) == ("finished", 1, 4)
+    assert "finished after 1 updates" in said.text
 
 
 @pytest.mark.usefixtures("known_token")

@@ -46,6 +46,7 @@ def test_it_installs_without_an_index_and_its_plugins_are_found(wheel: Path, tmp
 
 def test_equal_content_gives_equal_bytes(wheel: Path, tmp_path: Path) -> None:
     assert pack_wheel(distribution("turnwise"), tmp_path).read_bytes() == wheel.read_bytes()
+    assert {member.date_time for member in zipfile.ZipFile(wheel).infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_compiled_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

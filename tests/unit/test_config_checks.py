@@ -1,13 +1,16 @@
 """Keys without effect, values out of bounds, and combinations that cannot work."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from turnwise.config import key, load_config
+from turnwise import registry
+from turnwise.config import build_plugin, key, load_config
 from turnwise.config.effects import check_effects
 from turnwise.config.keys import schema, walk
 from turnwise.config.schema import Bounds
 from turnwise.errors import UserError
+from turnwise.registry import register
 
 
 def error_of(*overrides: str) -> str:
@@ -95,6 +98,51 @@ def test_a_plugin_may_make_an_option_depend_on_its_sister() -> None:
 )
 def test_a_value_that_makes_no_sense_is_refused(override: str, problem: str) -> None:
     assert problem in error_of(override)
+
+
+def test_plain_keys_are_checked_before_any_plugin_is_looked_up() -> None:
+    assert error_of("agent.name=nobody", "learner.lr=0").startswith("learner.lr=0")
+
+
+@pytest.fixture
+def bounded_scorer() -> Iterator[None]:
+    @dataclass
+    class Config:
+        strength: float = key(1.0, "how much", at_least=0)
+        mode: str = key("fast", "how", one_of=("fast", "slow"))
+        limit: int = key(3, "of what is slow", only_if=("mode", "slow"))
+
+    register("scorer", "bounded")(type("Bounded", (), {"Config": Config}))
+    yield
+    registry._items["scorer"].pop("bounded")
+
+
+@pytest.mark.usefixtures("bounded_scorer")
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("strength: -1", "rewards.0.strength=-1.0: is too small; use at least 0"),
+        ("mode: medium", "rewards.0.mode=medium: is not a choice; one of: fast, slow"),
+        (
+            "limit: 4",
+            "rewards.0.limit=4: has no effect because rewards.0.mode=fast; remove it or set rewards.0.mode=slow",
+        ),
+        (
+            "loudness: 4",
+            "rewards.0.loudness=4: no such key; one of: rewards.0.strength, rewards.0.mode, rewards.0.limit",
+        ),
+        ("limit: x", "rewards.0.limit=x: a text where a whole number is expected"),
+    ],
+)
+def test_options_of_plugins_are_checked_like_all_other_keys(options: str, problem: str) -> None:
+    assert problem in error_of(f"rewards=[{{name: bounded, {options}}}]")
+
+
+@pytest.mark.usefixtures("bounded_scorer")
+def test_a_plugin_is_built_with_its_own_config() -> None:
+    section = load_config(None, ["rewards=[{name: bounded, mode: slow, limit: 9}]"]).config.rewards[0]
+    found, config = build_plugin("scorer", section)
+    assert (found.__name__, config.strength, config.mode, config.limit) == ("Bounded", 1.0, "slow", 9)
 
 
 def test_a_group_of_one_names_the_estimator_that_was_chosen() -> None:

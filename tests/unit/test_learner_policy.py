@@ -41,6 +41,22 @@ def test_another_seed_deals_other_minibatches(folder):
     assert one.export()[1] != other.export()[1]
 
 
+def test_every_version_deals_anew(folder):
+    one, other = learner(folder), learner(folder)
+    other.version = 3
+    one.update(make_batch())
+    other.update(make_batch())
+    assert one.export()[1] != other.export()[1]
+
+
+def test_a_trajectory_of_several_contexts_is_one_sequence(folder):
+    found = learner(folder, minibatches=1, objective={"aggregate": "seq_mean_token_sum"})
+    batch = make_batch(num_trajectories=3)
+    assert batch.num_rows == 4
+    batch = changed(batch, logprobs=reference_logprobs(found.model, batch))
+    assert found.update(batch)["learner/loss"] == pytest.approx(-batch.advantages.sum() / 3, abs=1e-4)
+
+
 @pytest.mark.parametrize("aggregate", ["token_mean", "seq_mean_token_sum", "seq_mean_token_mean"])
 def test_micro_batches_change_nothing_but_rounding(folder, aggregate):
     objective = {"aggregate": aggregate, "entropy": 0.01}

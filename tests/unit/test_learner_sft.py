@@ -134,6 +134,9 @@ def test_the_warm_starts_optimizer_leaves_no_trace_in_reinforcement(folder, tmp_
     fresh = learner(tmp_path / "warm")
     assert warm.update(make_batch()) == fresh.update(make_batch())
     assert_same_weights(warm, fresh)
+    for each in (warm, fresh):  # and a second warm start begins anew
+        each.sft_update(packed(make_batch()), lr=1e-3)
+    assert_same_weights(warm, fresh)
 
 
 def test_a_loss_that_is_not_finite_is_refused(folder):

@@ -82,7 +82,7 @@ def _measured(result: Any) -> dict[str, Any]:
     """Return one mode's `EvalResult` as plain JSON, with its interval."""
     return {
         "success_rate": result.num_success / result.num_episodes if result.num_episodes else None,
-        "interval_95": wilson_interval(result.num_success, result.num_episodes),
+        "interval_95": [round(end, 4) for end in wilson_interval(result.num_success, result.num_episodes)],
         "successes": result.num_success,
         "episodes": result.num_episodes,
         "failures": result.num_failed,

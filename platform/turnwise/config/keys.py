@@ -90,17 +90,21 @@ def nearest(wrong: str, known: list[str]) -> str:
     """Return a remedy for an unknown dotted key: the nearest known ones, or which keys there are."""
     parent, _, last = wrong.rpartition(".")
     known = [key for key in known if not wrong.startswith(f"{key}.")]
-    close = [key for key in known if key.rpartition(".")[2] == last]
-    close = close or difflib.get_close_matches(wrong, known, n=1, cutoff=0.75)
-    ends = {key.rpartition(".")[2] for key in known}
-    typo = difflib.get_close_matches(last, ends, n=1, cutoff=0.7)
-    close = close or [key for key in known if key.rpartition(".")[2] in typo]
+    siblings = [key for key in known if key.rpartition(".")[0] == parent]
+    close = (
+        [key for key in known if key.rpartition(".")[2] == last]
+        or _with_similar_end(last, siblings)
+        or ([] if siblings else difflib.get_close_matches(wrong, known, n=1, cutoff=0.75))
+        or _with_similar_end(last, known)
+    )
     if close:
         return f"did you mean {' or '.join(close[:3])}?"
-    siblings = [key for key in known if key.rpartition(".")[0] == parent]
-    return (
-        f"one of: {', '.join(siblings)}" if siblings else f"one of: {', '.join(key for key in known if '.' not in key)}"
-    )
+    return f"one of: {', '.join(siblings or [key for key in known if '.' not in key])}"
+
+
+def _with_similar_end(last: str, keys: list[str]) -> list[str]:
+    similar = difflib.get_close_matches(last, {key.rpartition(".")[2] for key in keys}, n=1, cutoff=0.7)
+    return [key for key in keys if key.rpartition(".")[2] in similar]
 
 
 def expected(hint: Any) -> str:

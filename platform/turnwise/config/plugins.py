@@ -71,5 +71,5 @@ def complete_section(kind: str, section: Tree, key: str, known: list[str]) -> Tr
             name, value = next(iter(options.items()))
             raise UserError(f"{key}.{name}", value, f"the {kind} {section['name']} has no options", "remove it")
         return dict(section)
-    check_keys(config, options, f"{key}.", [*known, *(f"{key}.{name}" for name in specs(config))])
+    check_keys(config, options, f"{key}.", known)
     return {"name": section["name"], **OmegaConf.to_container(checked(config, options, f"{key}."), resolve=False)}  # type: ignore[dict-item]
