@@ -1,8 +1,8 @@
 """Train the tiny base model from nothing and write it with its recipe.
 
 Run by hand, once a version of the model: `make base-model`. A test replays the first steps with `replay_losses` and
-compares them with the shipped `recipe.json`. The weights of two machines differ in the last bits and so, after thousands
-of steps, in every digit; the accuracies are what a new run must reach.
+compares them with the shipped `recipe.json`. The weights of two machines differ in the last bits and so, after
+thousands of steps, in every digit; the accuracies are what a new run must reach.
 """
 
 import argparse
