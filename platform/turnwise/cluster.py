@@ -176,7 +176,7 @@ def _start(config: RayConfig, mark: str) -> Cluster:
 def _join(address: str) -> Cluster:
     os.environ.update(_QUIET)
     import ray
-    from ray._raylet import Config
+    from ray._raylet import Config  # type: ignore[attr-defined]
 
     if "RAY_AUTH_MODE" not in os.environ:  # a client that is not told sends no token
         os.environ["RAY_AUTH_MODE"] = "token"

@@ -7,6 +7,7 @@ hangs is replaced; a lost learner ends the run, which resumes from its last chec
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import suppress
@@ -155,6 +156,7 @@ class Fleet:
         self._published: Published | None = None
         self._publishing = asyncio.Lock()
         self._misses: Counter[str] = Counter()
+        self._starting_until: dict[str, float] = {}  # by name of a replaced actor that has not answered yet
         self._supervisor: asyncio.Task[None] | None = None
         self.restarts: Counter[str] = Counter()
         self.engines: dict[str, Any] = {}
@@ -255,12 +257,17 @@ class Fleet:
             self._replace(player.name, player.actor)
 
     def _is_hung(self, name: str, status: Mapping[str, Any] | None) -> bool:
-        self._misses[name] = 0 if status else self._misses[name] + 1
+        if status:
+            self._misses[name] = 0
+            self._starting_until.pop(name, None)
+        elif time.monotonic() > self._starting_until.get(name, 0.0):
+            self._misses[name] += 1
         return self._misses[name] >= MISSES
 
     def _replace(self, name: str, actor: Any) -> None:
-        """Kill an actor; Ray starts it again under the same handle."""
+        """Kill an actor; Ray starts it again under the same handle, for which it has `timeouts.start_s`."""
         self._misses[name] = 0
+        self._starting_until[name] = time.monotonic() + self._config.timeouts.start_s
         self.restarts[name] += 1
         ray.kill(actor, no_restart=False)
 

@@ -1,4 +1,5 @@
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -68,3 +69,15 @@ def test_the_command_line_finds_it_and_plays_it(installed: dict[str, str], tmp_p
     shown = _run([*cli, "play", "my_game/Guess-v0"], installed, cwd=tmp_path, said="99\n0\n15\n")
     assert "error: guess 0 to 15" in shown
     assert "lower" in shown
+
+
+@pytest.mark.timeout(600)
+def test_it_trains_without_touching_ours(package: Path, installed: dict[str, str], tmp_path: Path) -> None:
+    small = ["learner.updates=2", "rollout.groups_per_update=4", "rollout.group_size=4", "eval.tasks=8", "sft.steps=10"]
+    here = [f"runs_dir={tmp_path}", "ray.dashboard=false", "log.tensorboard=false"]
+    cli = [sys.executable, "-m", "turnwise", "train", "train.yaml", *small, *here]
+    ran = subprocess.run(cli, env=installed, cwd=package, capture_output=True, text=True, timeout=500, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    summary = json.loads((tmp_path / "my_game" / "summary.json").read_text())
+    assert summary["updates"] == 2
+    assert summary["failures"] == {}

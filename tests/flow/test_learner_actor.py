@@ -74,7 +74,8 @@ def test_a_saved_learner_goes_on_where_it_was(actor, tmp_path):
     assert get(actor.save.remote(str(tmp_path / "saved"))) == 1
     expected = get(actor.update.remote(make_batch(1), 1))
     assert get(actor.load.remote(str(tmp_path / "saved"))) == 1
-    assert get(actor.update.remote(make_batch(1), 1)) == expected  # the key is new again
+    assert get(actor.update.remote(make_batch(1), 1)) == expected
+    assert get(actor.version.remote()) == 2  # done, not remembered: after a load every key is new
 
 
 def test_a_refused_update_is_an_error_of_its_own_kind_and_can_be_tried_again(actor):

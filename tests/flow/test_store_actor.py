@@ -49,7 +49,7 @@ def get(reference):
 
 
 def test_the_actor_is_named_store_and_does_what_the_store_does(actor, tmp_path):
-    assert get(actor.ping.remote())["folder"] == str(tmp_path)
+    assert get(actor.ping.remote()) > 0
     named = ray.get_actor("store")
     assert get(named.append.remote(1, [make_group("g1")], [make_failed("g1")])) == 1
     assert get(named.append.remote(1, [make_group("g1")], [make_failed("g1")])) == 1
@@ -76,11 +76,11 @@ def test_appends_all_at_once_are_all_stored(actor, tmp_path):
 
 def test_a_killed_store_comes_back_and_loses_nothing(actor, tmp_path):
     get(actor.append.remote(1, [make_group("g1")]))
-    victim = get(actor.ping.remote())["pid"]
+    victim = get(actor.ping.remote())
     pending = [actor.append.remote(update, [make_group(f"g{update}", num_turns=50)]) for update in range(2, 12)]
     os.kill(victim, signal.SIGKILL)
     get(pending)
-    assert get(actor.ping.remote())["pid"] != victim
+    assert get(actor.ping.remote()) != victim
     store = Store(tmp_path)
     assert store.updates() == tuple(range(1, 12))
     assert all(store.groups(update)[0].group_id == f"g{update}" for update in store.updates())

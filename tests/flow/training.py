@@ -40,8 +40,10 @@ def small_run(address: str, folder: Path, name: str = "run", **changes: Any) -> 
     """Train and return the summary; `__` in a keyword stands for a dot."""
     settings = {**SMALL, "name": name, "runs_dir": str(folder), "ray.address": address}
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
-    if not settings["sft.steps"]:
-        settings = {key: value for key, value in settings.items() if not key.startswith("sft.") or key == "sft.steps"}
+    for switch in ("sft.steps", "eval.tasks"):  # what a key has no effect without
+        section = switch.split(".")[0] + "."
+        if not settings[switch]:
+            settings = {key: value for key, value in settings.items() if key == switch or not key.startswith(section)}
     return train(load_config(None, words(settings)))
 
 

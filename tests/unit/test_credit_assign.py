@@ -118,7 +118,7 @@ def test_spans_and_scorers_of_one_channel_add_up_and_one_masked_masks_all():
 
 
 def test_a_scorer_that_failed_as_a_whole_masks_every_channel():
-    _, _, _, known = of_channel([score("a/0", None, channel="*"), score("a/1", 1.0, channel="x")])
+    _, _, _, known = of_channel([score("a/0", None, channel="*"), score("a/1", 1.0, turn=0, channel="x")])
     assert known.tolist() == [False, True]
 
 

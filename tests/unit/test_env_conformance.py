@@ -260,11 +260,10 @@ def test_each_promise_can_be_broken_and_is_named(check: Any, env_class: type[Tur
 
 
 def test_a_hanging_environment_fails_within_the_limit(check: Any) -> None:
-    started = time.perf_counter()
     found = check(HangsOnEmpty, limit_s=0.2)["malformed actions"]
     assert not found.passed
     assert found.detail == "action '' took more than 0.2 s"
-    assert time.perf_counter() - started < 10
+    assert found.seconds < 1.2
 
 
 def test_a_reset_that_hangs_fails_every_check_that_needs_it(check: Any) -> None:

@@ -162,6 +162,8 @@ def test_an_answer_that_is_an_article_keeps_it() -> None:
     assert normalize("A") == "a"
     assert Problem(text="?", answer="A").is_right("a")
     assert not Problem(text="?", answer="A").is_right("the")
+    assert Problem(text="?", answer="+").is_right(" + ")
+    assert not Problem(text="?", answer="+").is_right("-")
 
 
 def test_the_task_follows_from_the_seed_alone() -> None:

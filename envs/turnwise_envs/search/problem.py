@@ -29,8 +29,7 @@ class Problem:
 
     def is_right(self, answer: str) -> bool:
         """Whether an answer equals the right one, or an alias, as words."""
-        given = normalize(answer)
-        return bool(given) and given in {normalize(right) for right in (self.answer, *self.aliases)}
+        return normalize(answer) in {normalize(right) for right in (self.answer, *self.aliases)}
 
     def gold(self) -> dict[str, Any]:
         """Return it as plain JSON, for scorers."""
@@ -57,6 +56,7 @@ def problem_of(question: Question) -> Problem:
 
 
 def normalize(answer: str) -> str:
-    """Return an answer's words in lower case without punctuation and articles (which stay if there is nothing else)."""
-    words = _NO_WORD.sub("", unicodedata.normalize("NFKC", answer).casefold()).split()
-    return " ".join([word for word in words if word not in _ARTICLES] or words)
+    """Return an answer's words in lower case without punctuation and articles, which stay if there is nothing else."""
+    folded = unicodedata.normalize("NFKC", answer).casefold()
+    words = _NO_WORD.sub("", folded).split()
+    return " ".join([word for word in words if word not in _ARTICLES] or words or folded.split())

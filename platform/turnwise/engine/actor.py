@@ -7,6 +7,7 @@ its process; clients talk to it through `turnwise.engine.client.EngineClient`.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -70,9 +71,9 @@ class EngineActor:
         """Return the engine's status, the number of calls that clients have made, and whether it may sample."""
         return {**self._engine.status(), "calls": self._num_calls, "is_proven": self._is_proven.is_set()}
 
-    async def ping(self) -> bool:
-        """Return True: the process lives and its event loop turns."""
-        return True
+    async def ping(self) -> int:
+        """Return the process id: the process lives and its event loop turns."""
+        return os.getpid()
 
     async def shutdown(self) -> None:
         """Stop sampling."""

@@ -7,6 +7,7 @@ its last checkpoint.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -59,9 +60,9 @@ class LearnerActor:
         self._done = KeyedResults()
 
     @ray.method(concurrency_group="control")
-    def ping(self) -> bool:
-        """Return True: the actor is there."""
-        return True
+    def ping(self) -> int:
+        """Return the process id: the actor is there."""
+        return os.getpid()
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:

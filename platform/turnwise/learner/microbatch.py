@@ -1,7 +1,8 @@
 """Dealing a batch into minibatches of whole trajectories, and those into padded micro-batches of rows of like length.
 
 Called by the learner. Rows are cut behind their last trained token: what follows it has no part in any gradient.
-Padding, not packing: see docs/performance.md for the measurement.
+Padded, not packed into one long row: for rows of about 130 tokens sorting by length leaves 2 % of padding; packing
+needs a block-diagonal attention mask, which took 1.5 (512 tokens) to 3 times (2048) the CPU time.
 """
 
 from __future__ import annotations

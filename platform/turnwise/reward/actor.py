@@ -29,9 +29,9 @@ class RewardActor:
         """Return the scores of a group; masked where the scorer failed."""
         return await self._host.score(group)
 
-    async def ping(self) -> bool:
-        """Return True: the process lives and its event loop turns."""
-        return True
+    async def ping(self) -> int:
+        """Return the process id: the process lives and its event loop turns."""
+        return os.getpid()
 
     async def status(self) -> dict[str, Any]:
         """Return the host's counts, and its process."""

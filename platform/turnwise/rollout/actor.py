@@ -55,9 +55,9 @@ class RolloutActor:
         async for trajectory in self._worker.run_many(specs):
             yield trajectory
 
-    async def ping(self) -> bool:
-        """Return True: the process lives and its event loop turns."""
-        return True
+    async def ping(self) -> int:
+        """Return the process id: the process lives and its event loop turns."""
+        return os.getpid()
 
     async def status(self) -> dict[str, Any]:
         """Return the worker's status, and its process."""

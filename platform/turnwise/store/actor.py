@@ -28,9 +28,9 @@ class StoreActor:
         self._store = Store(folder)
         self._writing = asyncio.Lock()
 
-    async def ping(self) -> dict[str, Any]:
-        """Return that the actor lives: its process id and what it holds."""
-        return {"pid": os.getpid(), "folder": str(self._store.folder)}
+    async def ping(self) -> int:
+        """Return the process id: the actor lives."""
+        return os.getpid()
 
     async def append(self, update: int, groups: Sequence[Group], failed: Sequence[Trajectory] = ()) -> int:
         """Store an update; returns its number."""

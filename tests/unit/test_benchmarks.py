@@ -1,0 +1,112 @@
+"""The benchmarks: what they compute, and that their output has the shape that docs/performance.md explains."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import curves
+import loop
+from bare import asks_of, count_tokens
+from credit_pieces import trajectory, turn
+from optimal import check_rewards, optimal_success
+
+
+def test_without_slipping_the_optimal_policy_always_succeeds_and_needs_six_steps() -> None:
+    assert optimal_success("FrozenLake-v1", is_slippery=False) == 1.0
+    assert optimal_success("FrozenLake-v1", horizon=6, is_slippery=False) == 1.0
+    assert optimal_success("FrozenLake-v1", horizon=5, is_slippery=False) == 0.0
+
+
+@pytest.mark.parametrize("horizon", [0, 1, 2, 7])
+def test_beside_the_goal_each_slippery_step_misses_with_two_thirds(horizon: int) -> None:
+    # one row of start and goal: of the three directions that a step may take, one leads to the goal, two stay
+    assert optimal_success("FrozenLake-v1", horizon=horizon, desc=["SG"]) == pytest.approx(1 - (2 / 3) ** horizon)
+
+
+def test_the_slippery_lake_is_between_its_known_bounds_and_grows_with_the_horizon() -> None:
+    by_horizon = [optimal_success("FrozenLake-v1", horizon=steps) for steps in (1, 6, 25, 50, 100, 400, 5000)]
+    assert by_horizon == sorted(by_horizon)
+    assert by_horizon[1] == pytest.approx(3 / 3**6)
+    assert 0.70 < optimal_success() < 0.83
+    assert optimal_success() == by_horizon[4]  # the environment's own limit is 100 steps
+    assert by_horizon[-1] == pytest.approx(14 / 17)
+
+
+def test_rewards_that_are_no_success_rate_are_refused() -> None:
+    with pytest.raises(ValueError, match="not a success"):
+        check_rewards("x", {0: {0: [(1.0, 0, -1.0, False)]}})
+    with pytest.raises(ValueError, match="not a success"):
+        check_rewards("x", {0: {0: [(1.0, 0, 1.0, False)]}})
+
+
+def test_the_engine_is_asked_what_the_recorded_episode_asked() -> None:
+    turns = [turn(2, num_observed=3), turn(1, num_observed=4), turn(3, num_observed=2, starts_context=True)]
+    episode = trajectory("g", 0, turns)
+    episode.provenance["episode_seed"] = 5  # type: ignore[index]
+    asks = asks_of(episode)
+    assert [len(ask.context_ids) for ask in asks] == [3, 3 + 2 + 4, 2]
+    assert [len(ask.action_ids) for ask in asks] == [2, 1, 3]
+    assert np.array_equal(asks[1].context_ids[3:5], asks[0].action_ids)
+    assert len({ask.seed for ask in asks}) == 3
+    assert count_tokens([episode]) == (6, 15)
+
+
+def test_seeds_that_are_there_are_not_trained_again() -> None:
+    results = curves.empty_results(curves.EXPERIMENTS["frozenlake"])
+    assert results["optimum"] == optimal_success()
+    results["seeds"].append({"seed": 1})
+    assert curves.missing_seeds(results, [0, 1, 2]) == [0, 2]
+
+
+def held(seed: int) -> dict[str, object]:
+    def measured(success: float) -> dict[str, dict[str, float]]:
+        return {"sampled": {"success_rate": success}, "greedy": {"success_rate": success + 0.02}}
+
+    return {
+        "seed": seed,
+        "updates": 2,
+        "minutes": 3.0 + seed,
+        "heldout": {"before": measured(0.2 * seed), "after": measured(0.9)},
+        "training": [[1, 0.5], [2, 0.6]],
+        "measured": {"sampled": [[0, 0.2], [2, 0.9]], "greedy": [[0, 0.22], [2, 0.92]]},
+    }
+
+
+def test_results_come_back_as_written_with_a_picture_and_a_table(tmp_path: Path) -> None:
+    results = curves.empty_results(curves.EXPERIMENTS["frozenlake"])
+    results["seeds"] = [held(1), held(0)]
+    curves.write_results(results, tmp_path)
+    assert curves.read_results(tmp_path / "frozenlake.json") == results
+    assert [seed["seed"] for seed in results["seeds"]] == [0, 1]
+    assert (tmp_path / "frozenlake.png").read_bytes().startswith(b"\x89PNG")
+    lines = curves.table(results).splitlines()
+    assert lines[0] == "| seed | sampled, before | sampled, after | greedy, before | greedy, after | minutes |"
+    assert lines[3] == "| 1 | 0.200 | 0.900 | 0.220 | 0.920 | 4.0 |"
+    assert lines[4] == "| mean | 0.100 | 0.900 | 0.120 | 0.920 | 3.5 |"
+    assert "0.744" in lines[-1]
+
+
+def test_a_run_folder_is_never_named_again(tmp_path: Path) -> None:
+    first = curves.free_name(tmp_path, "quickstart-seed0")
+    (tmp_path / first).mkdir()
+    assert curves.free_name(tmp_path, "quickstart-seed0") != first
+
+
+@pytest.mark.slow
+def test_the_loop_benchmark_reports_every_part_and_the_machine(tmp_path: Path) -> None:
+    loop.main(["--quick", "--json", str(tmp_path / "loop.json")])
+    report = json.loads((tmp_path / "loop.json").read_text())
+    assert set(report["summary"]["parts"]) == set(loop.PARTS)
+    for part in report["summary"]["parts"].values():
+        assert part["sampled_per_s"]["min"] <= part["sampled_per_s"]["median"] <= part["sampled_per_s"]["max"]
+        assert 0 < part["sampled_per_s"]["median"] < part["all_per_s"]["median"]
+    for stage in report["summary"]["stages"].values():
+        assert stage["works"]["median"] + stage["waits"]["median"] == pytest.approx(1.0)
+    assert report["summary"]["exact_share"]["min"] == 1.0
+    assert report["machine"]["cpu"]
+    assert len(report["load_before"]) == len(report["load_after"]) == 3
+    assert report["settings"] == {"repeats": 1, "updates": 1, "quick": True}

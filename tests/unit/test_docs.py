@@ -1,0 +1,169 @@
+"""The pages in docs/ say what the code does: every key, every block of code, every test and file that they name."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+from turnwise import registry
+from turnwise.cli.run import split_words
+from turnwise.config import load_config
+from turnwise.config.keys import specs
+from turnwise.config.plugins import config_class
+from turnwise.config.schema import RunConfig
+from turnwise.registry import KINDS, load_plugins, lookup, names
+from turnwise.tasks import make_env, world_of
+from turnwise_agents import TINY_MODEL
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+SECTION = {"estimator": "credit.estimator", "objective": "learner.objective", "scorer": "rewards.N"}
+ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]*)` \| (.*) \| ([^|]*) \|$")
+FILE = re.compile(r"^<!-- file: (\S+) -->\n```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+Row = tuple[str, str, str, str]  # heading, key, default, condition
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def documented() -> list[Row]:
+    rows, heading = [], ""
+    for line in page("configuration.md").splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif match := ROW.match(line):
+            assert match[3].strip(), f"{match[1]} has no description"
+            rows.append((heading, match[1], match[2], match[4].strip()))
+    return rows
+
+
+def keys_of(cls: type, heading: str, prefix: str) -> Iterator[Row]:
+    for field in dataclasses.fields(cls):
+        spec = specs(cls)[field.name]
+        if spec.section is not None:
+            yield from keys_of(spec.section, field.name, f"{field.name}.")
+        else:
+            default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+            conditions = ", ".join(shown(name, value, prefix) for name, value in spec.only_if)
+            yield heading, prefix + field.name, json.dumps(default), conditions
+
+
+def shown(name: str, value: Any, prefix: str) -> str:
+    name = name if "." in name else prefix + name
+    return f"`{name}` is set" if value is True else f"`{name}` = `{value if isinstance(value, str) else 'null'}`"
+
+
+def expected() -> Iterator[Row]:
+    yield from keys_of(RunConfig, "The run", "")
+    for kind, name in registered():
+        cls = config_class(lookup(kind, name))
+        if cls is not None:
+            yield from keys_of(cls, f"{kind} `{name}`", f"{SECTION.get(kind, kind)}.")
+
+
+def registered() -> list[tuple[str, str]]:
+    """What our own packages register: another package of the environment may register more."""
+    return [(kind, name) for kind in KINDS for name in names(kind) if is_ours(lookup(kind, name))]
+
+
+def is_ours(item: Any) -> bool:
+    if isinstance(item, Path):  # a model is a folder
+        return item == TINY_MODEL
+    return str(item.__module__).partition(".")[0] in ("turnwise", "turnwise_agents", "turnwise_rewards")
+
+
+def test_every_key_stands_in_the_page_with_its_default_and_condition_and_no_other_does() -> None:
+    written, true = documented(), list(expected())
+    assert len(written) == len(set(written))
+    assert set(written) - set(true) == set()
+    assert set(true) - set(written) == set()
+
+
+def test_every_plugin_has_its_heading() -> None:
+    headings = set(re.findall(r"^### (\w+) `(\w+)`$", page("configuration.md"), re.MULTILINE))
+    assert headings == set(registered())
+
+
+def test_the_command_at_the_head_of_the_page_is_understood() -> None:
+    line = next(line for line in page("configuration.md").splitlines() if line.startswith("    turnwise train"))
+    file, overrides = split_words(shlex.split(line)[2:])
+    loaded = load_config(ROOT / str(file), overrides)
+    assert (loaded.config.seed, loaded.config.credit.estimator["name"]) == (1, "grpo")
+    assert loaded.config.learner.warmup_updates == 0
+
+
+def test_the_code_of_the_environments_page_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    load_plugins()  # before the copy, or what they register would be lost with it
+    copied = {kind: dict(items) for kind, items in registry._items.items()}
+    monkeypatch.setattr(registry, "_items", copied)
+    before = set(gymnasium.registry)
+    for name, text in FILE.findall(page("environments.md")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    blocks = CODE.findall(page("environments.md"))
+    names_of_the_page: dict[str, Any] = {"__name__": "environments_page"}
+    try:
+        for block in blocks:
+            exec(compile(block, "docs/environments.md", "exec"), names_of_the_page)
+    finally:
+        for env_id in set(gymnasium.registry) - before:
+            if env_id.startswith(("docs/", "my_world/")):
+                del gymnasium.registry[env_id]
+    assert len(blocks) == 7
+
+
+def test_no_block_of_the_environments_page_is_left_out() -> None:
+    text = page("environments.md")
+    tables = re.findall(r"^<!-- toml -->\n```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [tomllib.loads(table)["project"]["entry-points"] for table in tables] == [
+        {"turnwise.plugins": {"my_world": "my_world:register_all"}}
+    ]
+    assert text.count("```") == 2 * (len(CODE.findall(text)) + len(FILE.findall(text)) + len(tables))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "heading"),
+    [("Search-v0", "turnwise/Search-v0"), ("GymText-v0", "turnwise/GymText-v0"), ("Flaky-v0", "turnwise/Flaky-v0")],
+)
+def test_the_arguments_of_an_environment_are_those_of_its_constructor(env_id: str, heading: str) -> None:
+    text = page("environments.md").split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    written = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    env = make_env(f"turnwise/{env_id}")
+    taken = set(inspect.signature(type(world_of(env))).parameters) - {"render_mode"}
+    env.close()
+    assert written == taken
+
+
+def test_every_test_that_the_architecture_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", page("architecture.md")))
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")]
+    there = {name for text in sources for name in re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE)}
+    assert len(named) > 20
+    assert named - there == set()
+
+
+@pytest.mark.parametrize("name", ["architecture.md", "configuration.md", "environments.md"])
+def test_links_and_paths_lead_somewhere(name: str) -> None:
+    text = page(name)
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        target, _, anchor = link.partition("#")
+        assert (DOCS / target).is_file(), link
+        headings = re.findall(r"^#+ (.+)$", page(target), re.MULTILINE)
+        assert not anchor or anchor in {heading.lower().replace(" ", "-") for heading in headings}, link
+    core = ROOT / "platform" / "turnwise"
+    for path in re.findall(r"`([\w./]+\.py)`", text):
+        places = [ROOT / path, core / path, *core.rglob(path)]
+        assert any(place.is_file() for place in places) or path in ("actor.py", "__init__.py"), path
