@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 from turnwise.config import load_config
 from turnwise.config.plugins import build_plugin
 from turnwise.config.schema import LearnerConfig, RunConfig
@@ -170,6 +171,7 @@ class BareTorch:
     def __init__(self, config: LearnerConfig, model: Path) -> None:
         """Load the model in float32."""
         self._config = config
+        disable_progress_bar()  # of loading: it would stand among the tables
         self._model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, local_files_only=True).eval()
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
 

@@ -57,7 +57,16 @@ QUICK = {
 }
 """What `--quick` changes: a smaller task, no warm start, no dashboard. Its figures mean nothing."""
 
-PARTS = ("engine", "rollout", "learner", "torch", "loop")
+TITLES = {
+    "engine": "bare engine",
+    "rollout": "rollout stage",
+    "learner": "bare learner",
+    "update": "update stage",
+    "torch": "bare torch loop",
+    "loop": "whole loop",
+}
+"""What is measured, by name."""
+
 Repetition = dict[str, Any]
 
 
@@ -75,7 +84,8 @@ class Trained:
     """What one training left behind."""
 
     loop: Measured  # of the counted updates: wall time from the end of the last uncounted one
-    rollout: Measured  # the same tokens over the rollout stage's share of that time
+    rollout: Measured  # the same tokens over the time of the rollout stage alone
+    update: Measured  # and over that of the update stage
     stages: dict[str, dict[str, float]]  # by stage: seconds an update, shares of the wall time at work and waiting
 
 
@@ -149,21 +159,31 @@ def repetition(options: Options, folder: Path, model: Path, number: int) -> Repe
     train(load_config(QUICKSTART, words))
     run = folder / f"loop-{number}"
     trained = read_training(run)
-    parts = {"loop": trained.loop, "rollout": trained.rollout, **measured_parts(run, model, words)}
+    parts = {
+        "loop": trained.loop,
+        "rollout": trained.rollout,
+        "update": trained.update,
+        **measured_parts(run, model, words),
+    }
     return {
         "seed": number,
         "load_before": load_before,
         "load_after": machine.load(),
-        "parts": {name: figures(parts[name]) for name in PARTS},
+        "parts": {name: figures(parts[name]) for name in TITLES},
         "stages": trained.stages,
-        "ratios": {
-            "rollout_to_engine": parts["rollout"].sampled_per_s / parts["engine"].sampled_per_s,
-            "learner_to_torch": parts["learner"].all_per_s / parts["torch"].all_per_s,
-            "update_stage_to_learner": trained.stages["update"]["seconds"] / parts["learner"].seconds,
-            "work_to_loop": (parts["engine"].seconds + parts["learner"].seconds)
-            / (trained.loop.seconds / options.updates),
-        },
+        "ratios": ratios({name: part.sampled_per_s for name, part in parts.items()}),
         "exact_share": parts["engine"].exact_share,
+    }
+
+
+def ratios(rates: dict[str, float]) -> dict[str, float]:
+    """Return how the parts compare, from their sampled tokens a second."""
+    return {
+        "rollout_to_engine": rates["rollout"] / rates["engine"],
+        "update_to_learner": rates["update"] / rates["learner"],
+        "learner_to_torch": rates["learner"] / rates["torch"],
+        # the share of the loop's time that engine and learner would need for its tokens by themselves
+        "bare_work_to_loop": rates["loop"] * (1 / rates["engine"] + 1 / rates["learner"]),
     }
 
 
@@ -180,6 +200,7 @@ def read_training(run: Path) -> Trained:
     return Trained(
         loop=Measured(seconds=wall_s, sampled_tokens=sampled, all_tokens=everything),
         rollout=Measured(seconds=stage_s["rollout"], sampled_tokens=sampled, all_tokens=everything),
+        update=Measured(seconds=stage_s["update"], sampled_tokens=sampled, all_tokens=everything),
         stages={stage: _stage(stage, [lines[update] for update in counted]) for stage in STAGES},
     )
 
@@ -226,7 +247,7 @@ def condensed(repetitions: Sequence[Repetition]) -> dict[str, Any]:
             name: {
                 key: machine.spread(each["parts"][name][key] for each in repetitions) for key in first["parts"][name]
             }
-            for name in PARTS
+            for name in TITLES
         },
         "stages": {
             stage: {key: machine.spread(each["stages"][stage][key] for each in repetitions) for key in held}
@@ -240,17 +261,10 @@ def condensed(repetitions: Sequence[Repetition]) -> dict[str, Any]:
 def show(report: dict[str, Any], console: Console) -> None:
     """Print the tables."""
     summary, settings = report["summary"], report["settings"]
-    titles = {
-        "engine": "bare engine",
-        "rollout": "rollout stage of the loop",
-        "learner": "bare learner",
-        "torch": "bare torch loop",
-        "loop": "whole loop",
-    }
     table = Table("tokens a second", "sampled", "range", "all", "range", box=SIMPLE)
-    for name in PARTS:
+    for name, title in TITLES.items():
         part = summary["parts"][name]
-        table.add_row(titles[name], *_rate(part["sampled_per_s"]), *_rate(part["all_per_s"]))
+        table.add_row(title, *_rate(part["sampled_per_s"]), *_rate(part["all_per_s"]))
     console.print(table)
     table = Table("stage", "s an update", "works", "waits", box=SIMPLE)
     for stage, held in summary["stages"].items():

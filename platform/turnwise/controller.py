@@ -23,6 +23,10 @@ from turnwise.records import Batch, Failure, Group
 from turnwise.stream import GroupStream
 
 
+PATIENCE = 5
+"""Updates within which every channel of `credit.channels` must have had a score: a name that never does is a mistake."""
+
+
 class Learner(Protocol):
     """The learner as the controller sees it."""
 
@@ -90,6 +94,8 @@ class Controller:
         self.progress, self.clock = progress, StageClock()
         self._reported = Counter(progress.failures)
         self._stopping = asyncio.Event()
+        self._seen_channels: set[str] = set()
+        self._num_updates = 0  # of this process
         self.last: dict[str, float] = {}  # metrics of the last update
 
     async def run(self) -> bool:
@@ -107,12 +113,18 @@ class Controller:
         self._stopping.set()
 
     async def _take(self) -> list[Group] | None:
-        """Return the next batch of groups, or None when the run is to be stopped."""
+        """Return the next batch of groups, or None when the run is to be stopped; no group is lost by that."""
+        if self._stopping.is_set():
+            return None
         taking = asyncio.create_task(self._stream.take(version=self.progress.update))
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return None if self._stopping.is_set() else await taking
+            if not self._stopping.is_set():
+                return await taking
+            if taking.done() and taking.exception() is None:
+                self._stream.give_back(taking.result())
+            return None
         finally:
             taking.cancel()
             stopping.cancel()
@@ -120,7 +132,7 @@ class Controller:
     async def _one_update(self, groups: Sequence[Group]) -> None:
         update = self.progress.update
         with self.clock("credit"):
-            batch, metrics = assign(groups, self._config.credit)
+            batch, metrics = self._assign(groups)
         with self.clock("update"):
             metrics |= await self._learner.update(batch, key=update)
         with self.clock("weights"):
@@ -134,6 +146,14 @@ class Controller:
         self._log.log(version, self.last)
         await self._keeper.after_update(version)
         self.clock.lap()
+
+    def _assign(self, groups: Sequence[Group]) -> tuple[Batch, dict[str, float]]:
+        """Return the batch and its metrics; a weighted channel may be absent, but not from all of the first updates."""
+        self._seen_channels |= {score.channel for group in groups for score in group.scores}
+        self._num_updates += 1
+        declared = self._config.credit.channels if self._num_updates < PATIENCE else self._seen_channels
+        threshold = (self._config.eval.success_channel, self._config.eval.success_threshold)
+        return assign(groups, self._config.credit, declared=declared, success=threshold)
 
     def counts(self) -> dict[str, float]:
         """Return the running totals, and the failures since the last call, as metrics."""

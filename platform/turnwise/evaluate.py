@@ -49,7 +49,7 @@ class EvalResult:
 
 async def evaluate(
     dispatcher: Dispatcher, tasks: TaskSet, mode: str, config: EvalConfig
-) -> tuple[EvalResult, list[Group]]:
+) -> tuple[EvalResult, list[Trajectory]]:
     """Play `config.tasks` held-out tasks and return the result with the episodes, in the order of the tasks.
 
     InfraError naming the cause if not one episode is complete: that measures nothing.
@@ -60,7 +60,7 @@ async def evaluate(
     if all(trajectory.failure is not None for trajectory in played):
         causes = sorted({f"{t.failure.label} ({t.failure.cause})" for t in played if t.failure is not None})
         raise InfraError(f"all {len(played)} held-out episodes failed; for instance by {causes[0]}")
-    return summarize(played, mode, config), [_as_group(trajectory) for trajectory in played]
+    return summarize(played, mode, config), played
 
 
 def evaluate_run(loaded: Loaded) -> list[tuple[EvalResult, list[Group]]]:
@@ -75,7 +75,8 @@ async def _evaluate_modes(config: RunConfig) -> list[tuple[EvalResult, list[Grou
         await fleet.start()
         dispatcher = Dispatcher(fleet.players, config.rollout.max_attempts, lambda failure: None)
         tasks = TaskSet.of(config.env.id, config.env.kwargs, "eval", config.seed)
-        return [await evaluate(dispatcher, tasks, mode, config.eval) for mode in config.eval.modes]
+        measured = [await evaluate(dispatcher, tasks, mode, config.eval) for mode in config.eval.modes]
+        return [(result, as_groups(played)) for result, played in measured]
     finally:
         await fleet.close()
 
@@ -114,6 +115,11 @@ def summarize(played: Sequence[Trajectory], mode: str, config: EvalConfig) -> Ev
 def is_success(trajectory: Trajectory, config: EvalConfig) -> bool:
     """Whether the environment's own reward on the success channel exceeds the threshold."""
     return trajectory.events_by_channel.get(config.success_channel, 0.0) > config.success_threshold
+
+
+def as_groups(played: Sequence[Trajectory]) -> list[Group]:
+    """Return each episode as a group of its own; a failed one leaves its group empty."""
+    return [_as_group(trajectory) for trajectory in played]
 
 
 def _as_group(trajectory: Trajectory) -> Group:

@@ -57,7 +57,7 @@ class RemotePlayer:
         try:
             async for reference in self.actor.run_many.options(num_returns="streaming").remote(list(specs)):
                 yield await reference
-        except RayActorError as error:
+        except RayError as error:
             raise InfraError(f"{self.name} died ({type(error).__name__})") from error
 
 
@@ -158,7 +158,8 @@ class Fleet:
         self._misses: Counter[str] = Counter()
         self._starting_until: dict[str, float] = {}  # by name of a replaced actor that has not answered yet
         self._supervisor: asyncio.Task[None] | None = None
-        self.restarts: Counter[str] = Counter()
+        self.replaced: Counter[str] = Counter()  # actors that hung or were worn, by name
+        self.trouble = ""  # what the supervisor met last
         self.engines: dict[str, Any] = {}
         self.players: list[RemotePlayer] = []
         self.scorers: list[RemoteScorer] = []
@@ -188,7 +189,10 @@ class Fleet:
         self._supervisor = asyncio.create_task(self._supervise())
 
     async def publish(self) -> int:
-        """Bring the learner's weights to every engine and return their version, proven by each; WeightProofError."""
+        """Bring the learner's weights to every engine and return their version, proven by each; WeightProofError.
+
+        An engine that dies meanwhile proves them before it samples again.
+        """
         version, checksum, state = await self.learner.call("export")
         async with self._publishing:
             self._published = Published(version=version, checksum=checksum, state=state)
@@ -237,15 +241,18 @@ class Fleet:
         """Look at workers and engines for ever: replace what hangs or is worn, give a new engine its weights."""
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            await asyncio.gather(*(self._look_at_engine(name) for name in self.engines))
-            await asyncio.gather(*(self._look_at_player(player) for player in self.players))
+            try:
+                await asyncio.gather(*(self._look_at_engine(name) for name in self.engines))
+                await asyncio.gather(*(self._look_at_player(player) for player in self.players))
+                await asyncio.gather(*(self._look_at_scorer(scorer) for scorer in self.scorers))
+            except TurnwiseError as error:  # tried again at the next look; said if the run stalls meanwhile
+                self.trouble = str(error)
 
     async def _look_at_engine(self, name: str) -> None:
         status = await self._ask(self.engines[name].status.remote())
         if self._is_hung(name, status):
             self._replace(name, self.engines[name])
         if status and not status["is_proven"] and self._published is not None:
-            self.restarts[name] += 1
             async with self._publishing:
                 await self._load(name)
 
@@ -255,6 +262,10 @@ class Fleet:
         is_worn = bool(status) and status["lost_threads"] >= (limit if player.load == 0 else 2 * limit)
         if self._is_hung(player.name, status) or is_worn:
             self._replace(player.name, player.actor)
+
+    async def _look_at_scorer(self, scorer: RemoteScorer) -> None:
+        if self._is_hung(scorer.name, await self._ask(scorer.actor.status.remote())):
+            self._replace(scorer.name, scorer.actor)
 
     def _is_hung(self, name: str, status: Mapping[str, Any] | None) -> bool:
         if status:
@@ -268,7 +279,7 @@ class Fleet:
         """Kill an actor; Ray starts it again under the same handle, for which it has `timeouts.start_s`."""
         self._misses[name] = 0
         self._starting_until[name] = time.monotonic() + self._config.timeouts.start_s
-        self.restarts[name] += 1
+        self.replaced[name] += 1
         ray.kill(actor, no_restart=False)
 
     async def _ask(self, answer: Awaitable[Any]) -> Any:

@@ -16,7 +16,7 @@ from turnwise.config.schema import RunConfig
 from turnwise.controller import Progress
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import UserError
-from turnwise.evaluate import EvalResult, evaluate
+from turnwise.evaluate import EvalResult, as_groups, evaluate
 from turnwise.monitor.metrics import MetricsLog
 from turnwise.monitor.names import eval_episodes, eval_success
 from turnwise.monitor.summary import Heldout
@@ -84,8 +84,9 @@ class Keeper:
 
     async def keep(self, update: int, groups: Sequence[Group]) -> None:
         """Store the groups that an update was made from, and the failed episodes since the last one."""
+        failed = self._stream.take_failed()
         if self._config.log.trajectories:
-            await self._store.append(update, groups, self._stream.take_failed())
+            await self._store.append(update, groups, failed)
 
     async def after_update(self, update: int) -> None:
         """Measure and save when it is time."""
@@ -103,15 +104,24 @@ class Keeper:
             return
         metrics: dict[str, float] = {}
         for mode in self._config.eval.modes:
-            result, groups = await evaluate(self._dispatcher, self._tasks, mode, self._config.eval)
+            result, played = await evaluate(self._dispatcher, self._tasks, mode, self._config.eval)
             if self._config.log.trajectories:
-                await self._store.append_eval(f"eval-{update:06d}-{mode}", groups, update)
+                failed = [trajectory for trajectory in played if trajectory.failure is not None]
+                await self._store.append_eval(f"eval-{update:06d}-{mode}", as_groups(played), update, failed)
             self.heldout.append(heldout_of(result, update))
             metrics |= {eval_success(mode): result.success, eval_episodes(mode): float(result.num_episodes)}
         self._log.log(update, metrics)
 
     async def save(self, update: int) -> None:
-        """Write a checkpoint and delete old ones."""
+        """Write a checkpoint and delete old ones; UserError if the disk does not take it."""
+        try:
+            await self._write_checkpoint(update)
+        except OSError as error:
+            problem = f"cannot be written to ({error.strerror or error})"
+            raise UserError("runs_dir", self._folder.path, problem, "free space, then resume=true") from error
+        self._folder.prune(self._config.checkpoint.keep)
+
+    async def _write_checkpoint(self, update: int) -> None:
         with self._folder.new_checkpoint(update) as folder:
             await self._learner.save(folder)
             save_pending(folder / PENDING_FILE, self._stream.ready)
@@ -122,7 +132,6 @@ class Keeper:
                 "heldout": [heldout_json(each) for each in self.heldout],
             }
             write_json_atomically(folder / STATE_FILE, state)
-        self._folder.prune(self._config.checkpoint.keep)
 
 
 def load_saved(folder: Path) -> Saved:

@@ -29,7 +29,7 @@ class End(StrEnum):
     """How an episode ended."""
 
     TERMINATED = "terminated"  # the environment reached an end of its own
-    TRUNCATED = "truncated"  # a limit on turns, context or time cut it off
+    TRUNCATED = "truncated"  # a limit on turns or context cut it off
     FAILED = "failed"  # a failure that is not the policy's: the trajectory carries a `Failure` and no reward
 
     @property

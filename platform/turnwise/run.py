@@ -177,7 +177,9 @@ class Run:
         self._display.note(note)
 
     def _waited_for(self) -> str:
-        return ", ".join(f"{count} episodes in {phase}" for phase, count in self._phases.items() if count) or "workers"
+        phases = [f"{count} episodes in {phase}" for phase, count in self._phases.items() if count]
+        troubles = [self._fleet.trouble] if self._fleet is not None and self._fleet.trouble else []
+        return "; ".join([", ".join(phases) or "workers", *troubles])
 
     async def _watch(self) -> None:
         """Show where the run stands, again and again."""

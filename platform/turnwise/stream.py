@@ -100,6 +100,7 @@ class GroupStream:
     async def take(self, version: int) -> list[Group]:
         """Return one batch of groups, none older than `max_staleness` updates; StalledError if nothing moves."""
         wanted, before = self._config.groups_per_update, self.state.num_stale
+        self._last_move = time.monotonic()
         while True:
             self._drop_stale(version)
             if self.state.num_stale - before > MAX_STALE_BATCHES * wanted:
@@ -114,6 +115,10 @@ class GroupStream:
             self._ready.sort(key=lambda group: group.group_id)
         batch, self._ready = self._ready[:wanted], self._ready[wanted:]
         return batch
+
+    def give_back(self, groups: Sequence[Group]) -> None:
+        """Take back groups that `take` returned and nobody trained on."""
+        self._ready = [*groups, *self._ready]
 
     def take_failed(self) -> list[Trajectory]:
         """Return the episodes that ended in a failure since the last call; they are kept to be looked at only."""

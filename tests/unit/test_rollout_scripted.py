@@ -26,9 +26,7 @@ def tokenizer():
 def specs(count, attempt=1):
     task = Task(env_id=FLAKY, task_id="t", seed=3)
     return [
-        EpisodeSpec(
-            trajectory_id=f"g/{k}", group_id="g", index=k, task=task, seed=100 + k, order=k, attempt=attempt
-        )
+        EpisodeSpec(trajectory_id=f"g/{k}", group_id="g", index=k, task=task, seed=100 + k, order=k, attempt=attempt)
         for k in range(count)
     ]
 

@@ -36,7 +36,7 @@ def test_it_copies_facts_reliably() -> None:
 
 def test_the_tokenizer_is_the_recipe_s_and_loses_nothing() -> None:
     shipped, built = AutoTokenizer.from_pretrained(SHIPPED), build_tokenizer()
-    texts = ["answer Oslo | Acme notes ; Vera archive", "state 14", "naïve ☃ {\"a\": 1}\n\ttab", "  two  spaces "]
+    texts = ["answer Oslo | Acme notes ; Vera archive", "state 14", 'naïve ☃ {"a": 1}\n\ttab', "  two  spaces "]
     for text in texts:
         ids = shipped.encode(text, add_special_tokens=False)
         assert ids == built.encode(text, add_special_tokens=False)

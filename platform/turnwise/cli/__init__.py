@@ -60,14 +60,16 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
 
 
 @app.command("train")
-def train_command(words: Words = None) -> None:
-    """Train as configured; the run folder is runs_dir/name."""
+def train_command(words: Words = None) -> int:
+    """Train as configured; the run folder is runs_dir/name. A run that was stopped early exits with 130."""
     from turnwise.cli.run import load_words, show_summary
 
     loaded = load_words(words or [])
     from turnwise.train import train as run_training
 
-    show_summary(run_training(loaded), Path(loaded.config.runs_dir) / loaded.config.name)
+    summary = run_training(loaded)
+    show_summary(summary, Path(loaded.config.runs_dir) / loaded.config.name)
+    return 0 if summary["status"] == "finished" else INTERRUPTED
 
 
 @app.command("sft")

@@ -73,7 +73,7 @@ class RolloutConfig:
     max_staleness: int = key(0, "updates that a trained token may be behind; 0 is synchronous", at_least=0)
     max_attempts: int = key(3, "times that an episode is tried before it leaves its group", at_least=1)
     min_group_size: int = key(2, "a group with fewer complete episodes is dropped and counted", at_least=1)
-    max_lost_threads: int = key(64, "threads lost to hanging environments before a worker is replaced", at_least=0)
+    max_lost_threads: int = key(64, "threads lost to hanging environments before a worker is replaced", at_least=1)
     cpus_per_worker: float = key(0.0, "CPUs that Ray reserves for a worker", at_least=0)
 
 
@@ -117,7 +117,7 @@ class LearnerConfig:
     betas: list[float] = key([0.9, 0.95], "AdamW's betas", at_least=0, below=1)
     weight_decay: float = key(0.0, "AdamW's weight decay", at_least=0)
     max_grad_norm: float = key(1.0, "gradients are clipped to this norm", above=0)
-    minibatches: int = key(2, "optimizer steps an update", at_least=1)
+    minibatches: int = key(2, "optimizer steps a pass over the batch", at_least=1)
     epochs: int = key(1, "passes over a batch", at_least=1)
     micro_batch_tokens: int = key(16384, "padded tokens in one forward pass", at_least=1)
     objective: dict[str, Any] = key({"name": "ppo"}, "the policy objective, {name: ..., options}", plugin="objective")
@@ -197,7 +197,7 @@ class RunConfig:
 
     name: str = key("run", "the run's name; its folder is runs_dir/name")
     runs_dir: str = key("runs", "where run folders are made")
-    seed: int = key(0, "decides tasks, sampling and initial weights of new parts", at_least=0, below=2**31)
+    seed: int = key(0, "decides tasks, demonstrations, sampling and the order of minibatches", at_least=0, below=2**31)
     resume: bool = key(False, "go on with an existing run of this name")
     model: ModelConfig = key(ModelConfig, "the policy")
     env: EnvConfig = key(EnvConfig, "the world")

@@ -127,7 +127,7 @@ class Learner:
     def save(self, folder: str | Path) -> None:
         """Write model, tokenizer, optimizer and progress into a folder; complete only when this returns.
 
-        `turnwise.learner.checkpoint.write_atomically` makes that invisible to readers.
+        `RunFolder.new_checkpoint` hides it from readers until then.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
