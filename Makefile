@@ -6,7 +6,7 @@ RUN ?= quickstart-$(shell date +%Y%m%d-%H%M%S)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format lock base-model curves bench clean
+.PHONY: help setup train test slow lint format lock base-model curves bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -27,6 +27,9 @@ train: $(STAMP)  ## train the quickstart agent; the run's folder is runs/$(RUN)
 
 test: $(STAMP)  ## run all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(STAMP)  ## the tests that take many minutes: FrozenLake to nine tenths of the optimum
+	$(BIN)/python -m pytest -m slow
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

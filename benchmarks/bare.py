@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
+
 from turnwise.config import load_config
 from turnwise.config.plugins import build_plugin
 from turnwise.config.schema import LearnerConfig, RunConfig
@@ -35,6 +36,10 @@ from turnwise.store.store import Store
 
 ANSWER_S = 300.0
 """Seconds that the engine has for one action."""
+
+
+ROUNDS = 3
+"""Measurements of a part in each repetition; odd."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +176,6 @@ class BareTorch:
     def __init__(self, config: LearnerConfig, model: Path) -> None:
         """Load the model in float32."""
         self._config = config
-        disable_progress_bar()  # of loading: it would stand among the tables
         self._model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, local_files_only=True).eval()
         self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
 
@@ -206,24 +210,32 @@ def _padded(array: np.ndarray, rows: Sequence[np.ndarray]) -> torch.Tensor:
 
 
 def measure(run: Path, model: Path, config: RunConfig) -> dict[str, Measured]:
-    """Measure all parts on the first batch of a run, each after one uncounted round."""
+    """Measure all parts on the first batch of a run."""
     groups = Store(run).groups(1)
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
     batch, _ = assign(groups, config.credit)
     engine = BareEngine(config, model)
     try:
-        engine.replay(trajectories)
-        replayed = engine.replay(trajectories)
+        replayed = middle(lambda: engine.replay(trajectories))
     finally:
         engine.close()
     learner, plain = BareLearner(config, model), BareTorch(config.learner, model)
-    learner.update(batch)
-    plain.update(batch)
-    return {"engine": replayed, "learner": learner.update(batch), "torch": plain.update(batch)}
+    return {
+        "engine": replayed,
+        "learner": middle(lambda: learner.update(batch)),
+        "torch": middle(lambda: plain.update(batch)),
+    }
+
+
+def middle(part: Callable[[], Measured]) -> Measured:
+    """Return the median of `ROUNDS` measurements, after one that is not counted."""
+    part()
+    return sorted((part() for _ in range(ROUNDS)), key=lambda measured: measured.seconds)[ROUNDS // 2]
 
 
 def main() -> None:
     """Read the work from standard input, print the measurements."""
+    disable_progress_bar()  # of loading weights: it would stand among the tables
     work: dict[str, Any] = json.load(sys.stdin)
     config = load_config(work["config"], work["words"]).config
     measured = measure(Path(work["run"]), Path(work["model"]), config)

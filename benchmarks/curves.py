@@ -21,10 +21,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 import machine
 from drawing import draw
 from optimal import optimal_success
-from rich.console import Console
 from turnwise.monitor.curve import series
 from turnwise.monitor.metrics import read_metrics
 from turnwise.monitor.names import SUCCESS, eval_success

@@ -24,11 +24,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import machine
-from bare import Measured, count_tokens
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+
+import machine
+from bare import Measured, count_tokens
 from turnwise.cluster import actor_env
 from turnwise.config import load_config
 from turnwise.models import resolve_model

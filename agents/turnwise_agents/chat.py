@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+
 from turnwise.agent import Action, Prompt, Tokenizer
 from turnwise.errors import PolicyError, UserError
 from turnwise.records import IntArray, Message
-
 from turnwise_agents.formats import Format, format_named
 from turnwise_agents.template import Template
 

@@ -12,10 +12,10 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from turnwise_envs.search.lexicon import RELATIONS
-from turnwise_envs.search.world import Fact, Page, World, generate_world, question_text
 
 from tiny_model.tokenizer import END, build_tokenizer, word_list
+from turnwise_envs.search.lexicon import RELATIONS
+from turnwise_envs.search.world import Fact, Page, World, generate_world, question_text
 
 Piece = tuple[str | Sequence[int], str]  # text or token ids; slot name, "" where it is not in the loss
 Lesson = Callable[[np.random.Generator], list[Piece]]

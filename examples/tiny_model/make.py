@@ -18,11 +18,11 @@ import tokenizers
 import torch
 import transformers
 from transformers import Qwen3ForCausalLM
-from turnwise_envs.search import lexicon, world
 
 from tiny_model.curriculum import COPYING, READING, SHORT, SHORTEST
 from tiny_model.tokenizer import build_tokenizer
 from tiny_model.train import Recipe, Schedule, Stage, build_model, measure, train
+from turnwise_envs.search import lexicon, world
 
 SEED: Final = 0
 NUM_LAYERS: Final = 3
@@ -33,7 +33,7 @@ RECIPE: Final = Recipe(
         Stage(name="shortest", lessons=SHORTEST, steps=100, rows=256, length=16),
         Stage(name="short", lessons=SHORT, steps=250, rows=128, length=32),
         Stage(name="copy", lessons=COPYING, steps=250, rows=32, length=128),
-        Stage(name="read", lessons=READING, steps=1300, rows=40, length=256),
+        Stage(name="read", lessons=READING, steps=700, rows=40, length=256),
     ],
 )
 NUM_REPLAYED: Final = 5  # steps whose losses the recipe records for the replay

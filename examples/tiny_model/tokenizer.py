@@ -10,6 +10,7 @@ from typing import Final
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
 from turnwise_envs.search.lexicon import lexicon_words
 
 END: Final = "<|end|>"

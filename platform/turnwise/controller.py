@@ -22,9 +22,8 @@ from turnwise.monitor.timing import StageClock
 from turnwise.records import Batch, Failure, Group
 from turnwise.stream import GroupStream
 
-
 PATIENCE = 5
-"""Updates within which every channel of `credit.channels` must have had a score: a name that never does is a mistake."""
+"""Updates within which every channel of `credit.channels` must have had a score; one that has none is a mistake."""
 
 
 class Learner(Protocol):

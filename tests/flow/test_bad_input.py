@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import pytest
+
 import turnwise.cli
 from turnwise import TurnEnv
 from turnwise.models import resolve_model

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from turnwise.processes import end_processes, marked_processes
 
 SCRIPT = """

@@ -12,6 +12,7 @@ import pytest
 import ray
 import torch
 from transformers import AutoModelForCausalLM, Qwen3Config
+
 from turnwise.cluster import actor_env
 from turnwise.engine import Finish, Request
 from turnwise.engine.actor import MAX_CONCURRENCY, EngineActor

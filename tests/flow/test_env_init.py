@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from turnwise.cli.new_env import write_package
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import ray
 from training import entries, small_run
+
 from turnwise.errors import InfraError, TurnwiseError
 from turnwise.fleet import RemoteLearner
 from turnwise.store.store import Store

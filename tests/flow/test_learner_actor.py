@@ -9,6 +9,7 @@ import ray
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from learner_pieces import make_batch, save_model
+
 from turnwise.config.schema import LearnerConfig, SftConfig
 from turnwise.engine.checksum import checksum
 from turnwise.errors import NumericsError

@@ -4,6 +4,7 @@ import urllib.request
 
 import pytest
 import ray
+
 from turnwise.monitor import MetricsLog
 from turnwise.monitor.ray_metrics import RaySink, metric_name
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 from transformers import AutoTokenizer
+
 from turnwise.config.schema import TimeoutConfig
 from turnwise.engine.actor import EngineActor
 from turnwise.errors import UserError

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import ray
+
 from turnwise.errors import UserError
 from turnwise.records import End, Failure, FailureKind, Group, Score, Task, Trajectory, Turn
 from turnwise.store import Store

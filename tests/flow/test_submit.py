@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from turnwise.cli.submit import job_client, shippable_yaml, submit, submit_training
 from turnwise.config import load_config
 from turnwise.errors import UserError

@@ -1,6 +1,7 @@
 """What the credit tests share: trajectories, groups and rewards in a line each."""
 
 import numpy as np
+
 from turnwise.credit import TurnRewards
 from turnwise.records import End, Group, Score, Task, Trajectory, Turn
 

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
+
 from turnwise.config.schema import LearnerConfig
 from turnwise.learner.policy import Learner
 from turnwise.records import Batch

@@ -7,6 +7,7 @@ from typing import ClassVar
 import gymnasium
 import numpy as np
 from agent_templates import TEMPLATES, tokenizer_with
+
 from turnwise.config.schema import TimeoutConfig
 from turnwise.engine import Completion, Finish
 from turnwise.env.base import TurnEnv

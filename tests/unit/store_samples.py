@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 from hypothesis import strategies as st
+
 from turnwise.records import End, Event, Failure, FailureKind, Group, Score, Task, Trajectory, Turn
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from agent_templates import COUNTDOWN, ENDLESS, TEMPLATES, THINKING, WINDOW, tokenizer_with
+
 from turnwise.env.calls import parse_hermes
 from turnwise.errors import PolicyError, UserError
 from turnwise_agents.chat import ChatAgent, ChatConfig

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from turnwise.cli import run_command
 from turnwise.cli.machine import Finding, Status, check_packages, check_ray_safety, check_sandboxes
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from turnwise.cli import run_command
 from turnwise.cli.evaluate import episode_text, find_model
 from turnwise.errors import UserError

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 import turnwise.cli
 import turnwise.train
 from turnwise.cli import run_command

@@ -7,6 +7,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+
 import turnwise
 from turnwise.cli.wheel import pack_wheel, plugin_distributions
 from turnwise.errors import UserError

@@ -4,6 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from turnwise.cluster import actor_env, address_of, check_cluster, protect_token, token_path
 from turnwise.config.schema import RayConfig
 from turnwise.errors import UserError

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+
 from turnwise import registry
 from turnwise.config import build_plugin, key, load_config
 from turnwise.config.effects import check_effects

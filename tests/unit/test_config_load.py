@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from turnwise.config import RunConfig, load_config
 from turnwise.errors import UserError
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from turnwise.config import load_config, masked_yaml
 from turnwise.config.keys import is_secret
 from turnwise.errors import UserError

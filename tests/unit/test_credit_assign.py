@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from credit_pieces import TASK, group, score, trajectory, turn
+
 from turnwise.config.schema import CreditConfig
 from turnwise.credit.assign import assign
 from turnwise.credit.rewards import turn_rewards

@@ -7,6 +7,7 @@ import pytest
 from credit_pieces import rewards
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from turnwise import registry
 from turnwise.config.plugins import build_plugin
 

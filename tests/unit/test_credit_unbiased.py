@@ -9,6 +9,7 @@ import itertools
 import numpy as np
 import pytest
 from credit_pieces import rewards
+
 from turnwise.credit.baseline import group_codes, group_sum
 from turnwise.credit.grpo import Grpo, GrpoConfig
 from turnwise.credit.returns import turn_returns

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium
 import pytest
+
 from turnwise import registry
 from turnwise.cli.run import split_words
 from turnwise.config import load_config

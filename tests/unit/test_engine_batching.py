@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from turnwise.engine.batching import ContinuousBatching, LockStepBatching, Ticket
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from turnwise.engine.checksum import checksum
 from turnwise.engine.weights import arrays_of, checksum_of, load_arrays
 from turnwise.errors import WeightProofError

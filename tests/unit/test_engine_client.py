@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from turnwise.engine import Completion, Finish, Request
 from turnwise.engine.checksum import checksum
 from turnwise.engine.client import LocalEngineClient, LocalLink

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen3Config
+
 from turnwise.engine import Completion, Finish, Request
 from turnwise.engine.checksum import checksum
 from turnwise.engine.hf import HfEngine

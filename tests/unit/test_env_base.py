@@ -3,6 +3,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+
 from turnwise import InvalidAction, Message, TurnEnv
 from turnwise.env.base import MAX_TEXT, MessageSpace, as_messages
 from turnwise.records import Event

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from turnwise import InvalidAction
 from turnwise.env.calls import ToolCall, call_of, parse_compact, parse_hermes, spell_compact, spell_hermes
 

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner, Result
+
 from turnwise import UserError
 from turnwise.cli.env import app, read_options
-from typer.testing import CliRunner, Result
 
 
 def _run(*arguments: str, said: str = "") -> Result:

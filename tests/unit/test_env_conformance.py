@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+
 from turnwise import Message, ToolEnv, TurnEnv, tool
 from turnwise.env.conformance import Check, validate
 from turnwise.records import Event

@@ -3,6 +3,7 @@ import time
 from typing import Any
 
 import pytest
+
 from turnwise import UserError
 from turnwise.testing.flaky import NONSENSE, FlakyEnv
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+
 from turnwise import InvalidAction, ToolEnv, tool
 
 if TYPE_CHECKING:

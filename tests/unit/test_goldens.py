@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from credit_pieces import rewards
+
 from turnwise.credit.grpo import Grpo, GrpoConfig
 from turnwise.credit.returns import turn_returns
 from turnwise.credit.rloo import Rloo, RlooConfig

@@ -5,6 +5,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+
 from turnwise import UserError
 from turnwise.env.conformance import validate
 from turnwise.tasks import make_env, world_of

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from turnwise.config import load_config
 
 ROOT = Path(__file__).parents[2]

@@ -4,6 +4,7 @@ import json
 
 import gymnasium
 import pytest
+
 from turnwise import demonstrations
 from turnwise.demonstrations import read, record, write
 from turnwise.env.base import TurnEnv

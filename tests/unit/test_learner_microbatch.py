@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from learner_pieces import make_batch
+
 from turnwise.learner.microbatch import deal, split, trained_lengths
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from turnwise.errors import UserError
 from turnwise.learner import ActionTokens
 from turnwise.learner.objectives import AGGREGATES, Ppo, PpoConfig, token_weights

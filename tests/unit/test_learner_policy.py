@@ -8,6 +8,7 @@ import pytest
 import torch
 from learner_pieces import assert_same_weights, learner, make_batch, reference_logprobs, save_model, weights
 from transformers import AutoModelForCausalLM, GraniteConfig, GraniteForCausalLM
+
 from turnwise.config.schema import LearnerConfig
 from turnwise.engine.checksum import checksum
 from turnwise.engine.weights import load_arrays

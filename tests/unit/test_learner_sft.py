@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from agent_templates import TEMPLATES, tokenizer_with
 from learner_pieces import assert_same_weights, learner, make_batch, reference_logprobs, save_model
+
 from turnwise.config.schema import SftConfig
 from turnwise.demonstrations import Demonstration
 from turnwise.errors import NumericsError, UserError

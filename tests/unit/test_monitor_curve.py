@@ -2,6 +2,7 @@ import os
 
 import numpy as np
 import pytest
+
 from turnwise.monitor.curve import draw_curve, series, smoothed
 
 HELDOUT = {"eval/sampled/success_rate": 0.4, "eval/sampled/episodes": 200, "eval/greedy/success_rate": 0.5}

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from turnwise.errors import UserError
 from turnwise.monitor import MetricsLog
 from turnwise.monitor.metrics import read_metrics

@@ -2,6 +2,7 @@ import io
 import sys
 
 import pytest
+
 from turnwise.monitor import Progress, Snapshot
 from turnwise.monitor.progress import sparkline
 

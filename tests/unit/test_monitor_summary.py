@@ -2,6 +2,7 @@ import json
 import subprocess
 
 import pytest
+
 import turnwise
 from turnwise.monitor import summary
 from turnwise.monitor.summary import Heldout, RunResult, config_digest, summarise, wilson_interval

@@ -1,4 +1,5 @@
 import pytest
+
 from turnwise.monitor import StageClock
 from turnwise.monitor.timing import STAGES
 

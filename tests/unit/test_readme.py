@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from store_samples import make_failed, make_group
+
 from turnwise.store.store import Store
 
 ROOT = Path(__file__).parents[2]

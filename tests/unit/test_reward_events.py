@@ -1,6 +1,7 @@
 """The environment's own rewards as scores."""
 
 import numpy as np
+
 from turnwise.records import End, Event, Group, Task, Trajectory, Turn
 from turnwise_rewards.events import EventsConfig, EventsScorer
 

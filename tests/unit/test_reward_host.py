@@ -6,6 +6,7 @@ import time
 
 import pytest
 from test_reward_events import group, turn
+
 from turnwise.records import FailureKind, Score
 from turnwise.reward.host import RewardHost
 

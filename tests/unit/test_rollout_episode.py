@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 from rollout_pieces import Obedient, Says, agent, completion, spec, worker
+
 from turnwise.engine import Finish
 from turnwise.errors import InfraError, UserError
 from turnwise.records import End, FailureKind, Task

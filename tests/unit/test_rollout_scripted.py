@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from rollout_pieces import run_all
 from transformers import AutoTokenizer
+
 from turnwise.config.schema import TimeoutConfig
 from turnwise.engine.client import LocalEngineClient
 from turnwise.records import Task

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from rollout_pieces import Obedient, Says, run_all, spec, worker
+
 from turnwise.rollout.threads import CallThread, CallTimeoutError, LostThreads
 
 

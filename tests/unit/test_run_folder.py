@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from turnwise.errors import UserError
 from turnwise.run_folder import RunFolder, new_folder, write_json_atomically
 

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+
 from turnwise import UserError
 from turnwise.env.conformance import validate
 from turnwise.tasks import TaskSet, make_env, world_of

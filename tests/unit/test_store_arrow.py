@@ -5,6 +5,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import bits, make_failed, make_group, make_turn, scores, trajectories
+
 from turnwise.store.arrow import scores_to_table, table_to_scores, table_to_trajectories, trajectories_to_table
 from turnwise.store.schema import SCORES, TRAJECTORIES, with_header
 

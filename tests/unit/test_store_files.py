@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_samples import bits, groups, make_failed, make_group
+
 from turnwise.errors import UserError
 from turnwise.records import Failure, FailureKind
 from turnwise.store import Store, load_pending, save_pending

@@ -1,5 +1,6 @@
 import gymnasium
 import pytest
+
 from turnwise import TurnEnv, UserError
 from turnwise.tasks import TaskSet, find_spec, make_env, world_of
 

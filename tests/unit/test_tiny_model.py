@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
+
 from tiny_model import make
 from tiny_model.tokenizer import build_tokenizer
-from transformers import AutoTokenizer
 
 SHIPPED = make.SHIPPED
 RECIPE = json.loads((SHIPPED / "recipe.json").read_text())

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from turnwise.errors import UserError
-
 from turnwise_envs.search.library import Library
 from turnwise_envs.search.problem import Problem
 

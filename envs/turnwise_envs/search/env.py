@@ -13,10 +13,10 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+
 from turnwise.env import ToolEnv, tool
 from turnwise.env.calls import spell_compact
 from turnwise.errors import InvalidAction, UserError
-
 from turnwise_envs.search.corpus import Corpus, load_corpus
 from turnwise_envs.search.library import Library, Shelf, shelf
 from turnwise_envs.search.problem import Problem, problem_of

@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+
 from turnwise.env import ToolCall
 from turnwise.errors import UserError
 from turnwise.registry import suggestion
-
 from turnwise_envs.search.lexicon import RELATIONS
 from turnwise_envs.search.library import Shelf
 from turnwise_envs.search.world import Question

@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import seeding
+
 from turnwise.env import TurnEnv
 from turnwise.errors import InvalidAction, UserError
 from turnwise.records import Message
