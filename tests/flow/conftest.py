@@ -21,10 +21,7 @@ with connect(RayConfig(dashboard=False, num_cpus=4)) as cluster:
 
 
 @pytest.fixture(scope="session")
-def cluster_address() -> Iterator[str]:
-    # a cluster that listens on loopback only is joined by processes that know it
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+def cluster_host() -> Iterator[str]:
     host = subprocess.Popen([sys.executable, "-c", _HOST], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert host.stdin is not None
     assert host.stdout is not None
@@ -34,3 +31,11 @@ def cluster_address() -> Iterator[str]:
     finally:
         host.stdin.close()
         host.wait(60)
+
+
+@pytest.fixture(scope="module")
+def cluster_address(cluster_host: str) -> str:
+    """The address, once this process knows that the cluster listens on loopback only; other tests make it forget."""
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+    return cluster_host
