@@ -178,13 +178,18 @@ def _join(address: str) -> Cluster:
     import ray
     from ray._raylet import Config  # type: ignore[attr-defined]
 
-    if "RAY_AUTH_MODE" not in os.environ:  # a client that is not told sends no token
-        os.environ["RAY_AUTH_MODE"] = "token"
+    if "RAY_AUTH_MODE" not in os.environ and _token_mode():
+        os.environ.update(_token_mode())
         Config.initialize("")
     _silence()
     namespace = f"turnwise-{secrets.token_hex(4)}"  # names such as learner:0 are one run's own
     context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace=namespace)
     return _described(context, is_ours=False)
+
+
+def _token_mode() -> dict[str, str]:
+    """Return what makes a client send its token, which it does not by itself; nothing where there is no token."""
+    return {"RAY_AUTH_MODE": "token"} if token_path().exists() or "RAY_AUTH_TOKEN" in os.environ else {}
 
 
 def _leave(mark: str | None) -> None:
@@ -233,7 +238,7 @@ def _probe(address: str) -> None:
     try:
         answer = subprocess.run(
             [sys.executable, "-c", _PROBE, address],
-            env={"RAY_AUTH_MODE": "token", **os.environ},
+            env={**_token_mode(), **os.environ},
             capture_output=True,
             text=True,
             timeout=PROBE_S,

@@ -18,7 +18,8 @@ import pytest
 from turnwise.processes import end_processes, marked_processes
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have had it ignored
 from turnwise.cluster import connect
 from turnwise.config.schema import RayConfig
 with connect(RayConfig(dashboard_port=int(sys.argv[1]), num_cpus=1)) as cluster:
