@@ -176,8 +176,9 @@ def _start(config: RayConfig, mark: str) -> Cluster:
 def _join(address: str) -> Cluster:
     os.environ.update(_QUIET)
     import ray
-    from ray._raylet import Config  # type: ignore[attr-defined]
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
+    AuthenticationTokenLoader.instance().reset_cache()  # what was read before may be another cluster's
     if "RAY_AUTH_MODE" not in os.environ and _token_mode():
         os.environ.update(_token_mode())
         Config.initialize("")
