@@ -24,7 +24,7 @@ from typing import Any
 
 from turnwise.config.schema import RayConfig
 from turnwise.errors import UserError
-from turnwise.processes import end_processes
+from turnwise.processes import end_processes, start_reaper
 
 LOOPBACK = "127.0.0.1"
 PROBE_S = 20.0
@@ -70,7 +70,8 @@ def connect(config: RayConfig, say: Callable[[str], object] = print) -> Iterator
     """
     check_cluster(config)
     address = address_of(config)
-    mark = secrets.token_hex(8)
+    mark = f"{_MARK}={secrets.token_hex(8)}"
+    reaper = start_reaper(mark, END_S) if address is None else None
     try:
         cluster = _join(address) if address is not None else _start(config, mark)
         if cluster.dashboard_url is not None:
@@ -78,6 +79,9 @@ def connect(config: RayConfig, say: Callable[[str], object] = print) -> Iterator
         yield cluster
     finally:
         _leave(mark if address is None else None)
+        if reaper is not None and reaper.stdin is not None:
+            reaper.stdin.close()
+            reaper.wait()
 
 
 def check_cluster(config: RayConfig) -> None:
@@ -151,7 +155,7 @@ def protect_token() -> None:
 
 def _start(config: RayConfig, mark: str) -> Cluster:
     protect_token()
-    for name, value in {**_QUIET, _MARK: mark, _LOCAL_ONLY: "0"}.items():
+    for name, value in {**_QUIET, _MARK: mark.partition("=")[2], _LOCAL_ONLY: "0"}.items():
         os.environ[name] = value
     import ray
 
@@ -198,7 +202,7 @@ def _leave(mark: str | None) -> None:
     if ray is not None:
         ray.shutdown()
     if mark is not None and ray is not None:
-        end_processes(f"{_MARK}={mark}", END_S)
+        end_processes(mark, END_S)
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = True
         for name in (_MARK, _LOCAL_ONLY):
             os.environ.pop(name, None)

@@ -1,12 +1,15 @@
 """Finds and ends the processes that carry a mark in their environment: what a cluster of ours left behind.
 
 Every descendant inherits the mark, orphans in sessions of their own included. Linux only; elsewhere nothing is found.
+Run as a program (`start_reaper` does) it waits until whoever started it is gone, killed or not, and ends what is left.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,6 +31,21 @@ def end_processes(mark: str, grace_s: float) -> list[int]:
     return alive
 
 
+def start_reaper(mark: str, grace_s: float) -> subprocess.Popen[bytes]:
+    """Start a process that ends the marked ones `grace_s` after this process died or closed the reaper's `stdin`.
+
+    It lives in a session of its own, so that what interrupts this process spares it.
+    """
+    command = [sys.executable, "-I", __file__, mark, str(grace_s)]
+    environment = {name: value for name, value in os.environ.items() if f"{name}={value}" != mark}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+
+
+def _reap(mark: str, grace_s: float) -> None:
+    sys.stdin.buffer.read()  # ends when the last holder of the pipe's other end is gone
+    end_processes(mark, grace_s)
+
+
 def _environment(entry: Path) -> list[bytes]:
     try:
         return (entry / "environ").read_bytes().split(b"\0")
@@ -40,3 +58,7 @@ def _kill(process: int) -> None:
         os.kill(process, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+if __name__ == "__main__":
+    _reap(sys.argv[1], float(sys.argv[2]))
