@@ -11,6 +11,7 @@ _ITEMS = (
     ("estimator", "grpo", "turnwise.credit.grpo:Grpo"),
     ("estimator", "rloo", "turnwise.credit.rloo:Rloo"),
     ("estimator", "turn_loo", "turnwise.credit.turn_loo:TurnLoo"),
+    ("estimator", "state_gae", "turnwise.credit.state_gae:StateGae"),
     ("objective", "ppo", "turnwise.learner.objectives:Ppo"),
 )
 

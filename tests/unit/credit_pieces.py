@@ -39,7 +39,9 @@ def group(name, turns_by_member, scores):
     return Group(group_id=name, task=TASK, trajectories=members, scores=tuple(scores))
 
 
-def rewards(groups, turn_rewards, outcomes, *, masked_turns=(), masked_outcomes=(), weight=1.0, width=None):
+def rewards(
+    groups, turn_rewards, outcomes, *, masked_turns=(), masked_outcomes=(), weight=1.0, width=None, state_keys=()
+):
     """Return rewards of one channel "x"; `turn_rewards` is ragged, None there and in `outcomes` is masked."""
     num_turns = np.asarray([len(row) for row in turn_rewards])
     width = width or max(1, int(num_turns.max(initial=1)))
@@ -59,4 +61,5 @@ def rewards(groups, turn_rewards, outcomes, *, masked_turns=(), masked_outcomes=
         outcome={"x": np.where(known, np.asarray(outcomes, dtype=np.float64), 0.0)},
         outcome_mask={"x": known},
         weights={"x": weight},
+        state_keys=state_keys,
     )

@@ -14,6 +14,7 @@ from turnwise.credit.baseline import group_codes, group_sum
 from turnwise.credit.grpo import Grpo, GrpoConfig
 from turnwise.credit.returns import turn_returns
 from turnwise.credit.rloo import Rloo, RlooConfig
+from turnwise.credit.state_gae import StateGae, StateGaeConfig
 from turnwise.credit.turn_loo import TurnLoo, TurnLooConfig
 
 THETA = np.asarray([-0.3, 0.4, 0.2])
@@ -51,6 +52,7 @@ def expected_gradient(estimate):
         np.repeat(np.arange(len(groups)), GROUP_SIZE).astype(str),
         [TURN_REWARD[member] for member in members],
         [OUTCOME[member] for member in members],
+        state_keys=[[f"turn {k}" for k in range(len(PATHS[member]))] for member in members],
     )
     advantages = estimate(batch).reshape(len(groups), GROUP_SIZE, 3)
     weights = np.asarray([np.prod([probability(PATHS[member]) for member in group]) for group in groups])
@@ -65,7 +67,14 @@ def survivors_mean_with_self(batch):
     return np.where(batch.turn_exists, returns - sums / np.maximum(counts, 1), 0.0)
 
 
-@pytest.mark.parametrize("estimator", [TurnLoo(TurnLooConfig()), Rloo(RlooConfig())], ids=["turn_loo", "rloo"])
+UNBIASED = {
+    "turn_loo": TurnLoo(TurnLooConfig()),
+    "rloo": Rloo(RlooConfig()),
+    "state_gae, all later rewards": StateGae(StateGaeConfig(lam=1.0)),
+}
+
+
+@pytest.mark.parametrize("estimator", UNBIASED.values(), ids=UNBIASED)
 def test_the_expected_gradient_is_the_true_one(estimator):
     found = expected_gradient(lambda batch: estimator.estimate(batch).values)
     np.testing.assert_allclose(found, true_gradient(), atol=1e-12)

@@ -17,7 +17,7 @@ def turn_returns(rewards: TurnRewards, channel: str, gamma: float) -> tuple[Arra
     G[i, k] = sum over j >= k of gamma^(j-k) r[i, j], the whole-trajectory score being part of the last turn's reward
     (algorithms.md 0.4). For k >= K_i it is the last turn's return; of a trajectory without turns, its whole score.
     """
-    returns, known = _with_outcome(rewards, channel)
+    returns, known = rewards_with_outcome(rewards, channel)
     for k in range(returns.shape[1] - 2, -1, -1):
         returns[:, k] += gamma * returns[:, k + 1]
         known[:, k] &= known[:, k + 1]
@@ -41,7 +41,8 @@ def weighted_scores(rewards: TurnRewards) -> tuple[Array, Mask]:
     return total, known
 
 
-def _with_outcome(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
+def rewards_with_outcome(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
+    """Return each turn's reward and whether it is known, [N, K] each; the last one's holds the trajectory's score."""
     exists = rewards.turn_exists
     values = np.where(exists & rewards.turn_mask[channel], rewards.turn[channel], 0.0).astype(np.float64)
     known = rewards.turn_mask[channel] | ~exists
