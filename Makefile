@@ -45,7 +45,7 @@ lock: $(STAMP)  ## resolve the pinned CPU set-up anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	    --extra dev --excludes requirements/excludes.txt pyproject.toml -o requirements/cpu.lock
 
-base-model: $(STAMP)  ## make the shipped tiny base model again (about half an hour on two cores)
+base-model: $(STAMP)  ## make the shipped tiny base model again (about eight minutes on two cores)
 	cd examples && ../$(BIN)/python -m tiny_model.make
 
 curves: $(STAMP)  ## three seeds of the quickstart and of FrozenLake: the table and the pictures in docs/

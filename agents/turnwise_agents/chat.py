@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from turnwise.agent import Action, Prompt, Tokenizer
+from turnwise.config.schema import key
 from turnwise.errors import PolicyError, UserError
 from turnwise.records import IntArray, Message
 from turnwise_agents.formats import Format, format_named
@@ -24,12 +25,22 @@ from turnwise_agents.template import Template
 class ChatConfig:
     """Options of the agent `chat`."""
 
-    format: str = "compact"  # compact, hermes or text: how an action is written
-    max_context: int = 1024  # tokens that prompt and action may have together
-    max_action_tokens: int = 32  # tokens of one action
-    history_turns: int | None = None  # exchanges that the policy sees besides the latest observation; null: all
-    show_instructions: bool | None = None  # the environment's, as system message; null: unless compact
-    system_prompt: str | None = None  # text that precedes the instructions in the system message
+    format: str = key(
+        "compact", "how an action is written: `compact` (`name value | value`), `hermes` (a JSON tool call) or `text`"
+    )
+    max_context: int = key(
+        1024,
+        "tokens that prompt and action may have together; at most `engine.max_context` and the model's positions",
+        at_least=2,
+    )
+    max_action_tokens: int = key(32, "tokens of one action", at_least=1)
+    history_turns: int | None = key(
+        None, "exchanges that the policy sees besides the latest observation; `null`: all", at_least=0
+    )
+    show_instructions: bool | None = key(
+        None, "whether the environment's instructions stand in a system message; `null`: unless `compact`"
+    )
+    system_prompt: str | None = key(None, "text that precedes the instructions in the system message")
 
 
 class ChatAgent:

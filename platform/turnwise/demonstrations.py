@@ -4,8 +4,8 @@ The warm start calls `record` (or `read` for a file of the user's). A line of th
 
     {"task": {...}, "tools": [...], "messages": [{"role": ..., "content": ...}, ...], "outcome": 1.0}
 
-with the environment's instructions as a leading system message where it has any. Recording runs the environment in this
-thread and does not limit its time.
+with the environment's instructions as a leading system message where it has any. Recording runs the environment in the
+caller's thread; who needs an end to its patience draws from `record` through `turnwise.deadline`.
 """
 
 from __future__ import annotations

@@ -12,9 +12,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from turnwise.cluster import check_cluster
-from turnwise.config import Loaded, build_plugin
+from turnwise.config import Loaded, build_plugin, masked_yaml
 from turnwise.config.schema import RunConfig
+from turnwise.deadline import within
 from turnwise.errors import UserError
 from turnwise.models import resolve_model
 from turnwise.run_folder import RunFolder
@@ -22,6 +25,9 @@ from turnwise.tasks import TaskSet
 
 NUM_PROMPTS = 4
 """Tasks whose first prompts are tried."""
+
+FIXED = ("seed", "model", "env", "agent", "sft")
+"""Sections that a resumed run must have as the run began: they decide its weights' shape, its tasks and its prompts."""
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -31,6 +37,7 @@ def check(loaded: Loaded) -> None:
     """Raise UserError for the first thing that would stop this run; cheap looks come first, nothing is written."""
     config = loaded.config
     check_run_folder(config)
+    check_resumed(loaded)
     folder = check_model(config.model.path)
     _check_extras(config)
     check_cluster(config.ray)
@@ -60,6 +67,20 @@ def check_run_folder(config: RunConfig) -> None:
         raise UserError("runs_dir", config.runs_dir, problem, "choose a folder that can be written to")
 
 
+def check_resumed(loaded: Loaded) -> None:
+    """Raise UserError if a run would go on as another one: what its checkpoints and tasks depend on was changed."""
+    file = RunFolder(Path(loaded.config.runs_dir) / loaded.config.name).config
+    if not loaded.config.resume or not file.is_file():
+        return
+    first, now = OmegaConf.load(file), OmegaConf.create(masked_yaml(loaded))
+    for section in FIXED:
+        for key, value in _leaves(section, OmegaConf.select(now, section)).items():
+            former = OmegaConf.select(first, key)
+            if former != value:
+                problem = f"the run in {file.parent} began with {former}"
+                raise UserError(key, value, problem, f"resume with {key}={former}, or begin a run of another name")
+
+
 def check_model(path: str) -> Path:
     """Return the model's folder; UserError if weights, configuration, tokenizer or chat template are missing."""
     folder = resolve_model(path)
@@ -83,7 +104,10 @@ def check_world(config: RunConfig, folder: Path) -> None:
     _check_lengths(config, folder)
     agent_class, options = build_plugin("agent", config.agent)
     agent = agent_class(options, load_tokenizer(folder))
-    check_first_prompts(agent, config.env.kwargs, [tasks.task(index) for index in range(NUM_PROMPTS)])
+    first = [tasks.task(index) for index in range(NUM_PROMPTS)]
+    limit_s, problem = config.timeouts.reset_s, "the environment took longer over its first observations"
+    late = UserError("timeouts.reset_s", f"{limit_s:g}", problem, f"mend {config.env.id}, or raise it")
+    within(limit_s, lambda: check_first_prompts(agent, config.env.kwargs, first), lambda: late)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -120,6 +144,13 @@ def _check_lengths(config: RunConfig, folder: Path) -> None:
         if isinstance(limit, int) and wanted > limit:
             problem = f"exceeds {holder}={limit}"
             raise UserError("agent.max_context", wanted, problem, f"use at most {limit}, or raise {holder}")
+
+
+def _leaves(key: str, value: Any) -> dict[str, Any]:
+    """Return the values below a dotted key; a mapping or list without entries is a value."""
+    if not OmegaConf.is_dict(value) or not len(value):
+        return {key: value}
+    return {leaf: v for name in value for leaf, v in _leaves(f"{key}.{name}", value[name]).items()}
 
 
 def _exists(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """The folder of one run: where everything lies, who may write in it, and which checkpoint is the newest.
 
-Made by the command line before anything starts; the controller, the monitor and `turnwise view` take paths from it.
+Made by the command line before anything starts; the controller and the monitor take paths from it.
 
     runs_dir/name/  config.yaml  summary.json  metrics.jsonl  curve.png  lock
                     tensorboard/  trajectories/  scores/  warmstart/

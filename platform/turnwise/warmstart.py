@@ -11,7 +11,9 @@ from pathlib import Path
 
 from turnwise.agent import Agent
 from turnwise.config.schema import RunConfig
+from turnwise.deadline import each_within
 from turnwise.demonstrations import Demonstration, read, record
+from turnwise.errors import InfraError
 from turnwise.fleet import RemoteLearner
 from turnwise.learner.sft import token_rows
 from turnwise.monitor.metrics import MetricsLog
@@ -54,8 +56,11 @@ def demonstrations(config: RunConfig) -> list[Demonstration]:
     kwargs = {**config.env.kwargs, **config.sft.env_kwargs}
     tasks = TaskSet.of(config.env.id, kwargs, "train", config.seed + SEED_OFFSET)
     env = make_env(config.env.id, kwargs)
+    limit_s = config.timeouts.episode_s
+    late = lambda: InfraError(f"a demonstration of {config.env.id} took longer than timeouts.episode_s={limit_s:g}")  # noqa: E731
     try:
-        return list(record(env, (tasks.task(index) for index in range(config.sft.demonstrations)), config.seed))
+        wanted = (tasks.task(index) for index in range(config.sft.demonstrations))
+        return list(each_within(limit_s, record(env, wanted, config.seed), late))
     finally:
         env.close()
 

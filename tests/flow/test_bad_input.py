@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ import pytest
 
 import turnwise.cli
 from turnwise import TurnEnv
+from turnwise.config import load_config, masked_yaml
 from turnwise.models import resolve_model
 from turnwise.processes import marked_processes
 
@@ -45,12 +47,21 @@ class Talkative(Nothing):
         return None
 
 
+class Hanging(Talkative):
+    """An environment that does not answer."""
+
+    def begin(self, options: Any) -> str:
+        time.sleep(5)
+        return "sorry"
+
+
 @pytest.fixture(autouse=True)
 def environments() -> Iterator[None]:
+    gymnasium.register("tests/Hanging-v0", entry_point=Hanging, disable_env_checker=True)
     gymnasium.register("tests/Nothing-v0", entry_point=Nothing, disable_env_checker=True)
     gymnasium.register("tests/Talkative-v0", entry_point=Talkative, disable_env_checker=True)
     yield
-    for name in ("tests/Nothing-v0", "tests/Talkative-v0"):
+    for name in ("tests/Nothing-v0", "tests/Talkative-v0", "tests/Hanging-v0"):
         gymnasium.registry.pop(name)
 
 
@@ -74,6 +85,18 @@ def existing_run(folder: Path, port: int) -> list[str]:
     (folder / "runs" / "old").mkdir(parents=True)
     (folder / "runs" / "old" / "summary.json").write_text("{}")
     return ["name=old"]
+
+
+def run_of_another_seed(folder: Path, port: int) -> list[str]:
+    (folder / "runs" / "old").mkdir(parents=True)
+    (folder / "runs" / "old" / "config.yaml").write_text(masked_yaml(load_config(None, ["name=old", "seed=4"])))
+    return ["name=old", "resume=true", "seed=5"]
+
+
+def run_of_another_environment(folder: Path, port: int) -> list[str]:
+    (folder / "runs" / "old").mkdir(parents=True)
+    (folder / "runs" / "old" / "config.yaml").write_text(masked_yaml(load_config(None, ["name=old"])))
+    return ["name=old", "resume=true", "env.kwargs={hops: 3}"]
 
 
 def runs_below_a_file(folder: Path, port: int) -> list[str]:
@@ -137,6 +160,12 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     "port in use": (given("ray.dashboard_port=PORT"), ("ray.dashboard_port=", "in use", "choose another port")),
     "run exists": (existing_run, ("name=old", "holds a run already", "resume=true")),
     "nothing to resume": (given("resume=true"), ("resume=", "there is no run", "resume=false")),
+    "another seed": (run_of_another_seed, ("seed=5", "began with 4", "resume with seed=4")),
+    "another world": (run_of_another_environment, ("env.kwargs.hops=3", "began with None", "another name")),
+    "hanging environment": (
+        given("env.id=tests/Hanging-v0", "timeouts.reset_s=0.2"),
+        ("timeouts.reset_s=0.2", "took longer over its first observations", "mend tests/Hanging-v0"),
+    ),
     "unwritable": (runs_below_a_file, ("runs_dir=file/runs", "is no folder", "choose a folder")),
 }
 

@@ -63,7 +63,10 @@ def keys_of(cls: type, heading: str, prefix: str) -> Iterator[Row]:
 
 def shown(name: str, value: Any, prefix: str) -> str:
     name = name if "." in name else prefix + name
-    return f"`{name}` is set" if value is True else f"`{name}` = `{value if isinstance(value, str) else 'null'}`"
+    if value is True:
+        return f"`{name}` is set"
+    wanted = value if isinstance(value, tuple) else (value,)
+    return f"`{name}` = " + " or ".join(f"`{one if isinstance(one, str) else 'null'}`" for one in wanted)
 
 
 def expected() -> Iterator[Row]:

@@ -179,7 +179,7 @@ class LogConfig:
 
 @dataclass
 class RayConfig:
-    """The cluster."""
+    """The cluster. Where RAY_ADDRESS names one to join (a Ray job), keys of one to be started are unused."""
 
     address: str | None = key(None, "cluster to join; none: start one on this machine")
     dashboard: bool = key(True, "start the dashboard", only_if=("ray.address", None))

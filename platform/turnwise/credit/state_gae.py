@@ -9,7 +9,7 @@ GAE (arXiv 1506.02438; over turns: algorithms.md 3.8) needs a critic. Where an e
 behind the end V and A are 0, and the whole-trajectory score is part of the last turn's reward. A state that no other
 trajectory saw, or that has no key, has the baseline of `turn_loo`. With lam = 1 it is unbiased for any turn counts,
 since V_i does not depend on i's actions; without keys it then is `turn_loo`. With lam < 1 the chance of later turns no
-longer reaches earlier ones, at the price of V's error: for long episodes in worlds whose states come again (mazes, games).
+longer reaches earlier ones, at the price of V's error: for long episodes where states come again (mazes, games).
 GiGPO (3.6) groups by the same keys, but keeps the whole later return in each advantage and i in its own baseline.
 """
 

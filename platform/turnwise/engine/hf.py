@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import AutoModelForCausalLM
 
+from turnwise.config.schema import key
 from turnwise.engine.batching import ContinuousBatching, LockStepBatching
 from turnwise.engine.decoder import context_limit
 from turnwise.engine.loop import SteppedEngine
@@ -28,12 +29,23 @@ MODES = ("auto", "lockstep", "continuous")
 class HfConfig:
     """Options of the engine `hf`."""
 
-    slots: int = 128  # sequences that run at once; as many idle ones as are left keep their caches
-    max_context: int = 1024  # tokens a slot holds, context and action; the model's own limit if that is less
-    threads: int = 1  # CPU threads of the engine; a second one pays only where the machine is otherwise idle
-    batching: str = "auto"  # auto (lock-step if max_staleness is 0), lockstep (bit-identical runs) or continuous
-    gather_s: float = 0.5  # lock-step: seconds without any arrival after which a batch begins incomplete
-    device: str = "auto"  # auto (a GPU if there is one), cpu, cuda, cuda:1, ...
+    slots: int = key(128, "sequences that run at once; idle slots keep their key-value caches", at_least=1)
+    max_context: int = key(
+        1024, "tokens that a slot holds, context and action; the model's own limit if that is less", at_least=2
+    )
+    threads: int = key(1, "CPU threads", at_least=1)
+    batching: str = key(
+        "auto",
+        "`auto` (lock-step if `rollout.max_staleness` is 0), `lockstep` or `continuous`",
+        one_of=("auto", "lockstep", "continuous"),
+    )
+    gather_s: float = key(
+        0.5,
+        "lock-step: seconds without any arrival after which a batch begins incomplete",
+        only_if=("batching", ("auto", "lockstep")),
+        at_least=0,
+    )
+    device: str = key("auto", "`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, ...")
 
 
 class HfEngine(SteppedEngine):

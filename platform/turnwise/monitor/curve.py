@@ -1,6 +1,6 @@
 """The learning curve of a run as a PNG: training by update, held-out points with intervals, staleness and speed.
 
-Called by the controller at checkpoints and at the end, and by `turnwise view`; draws from the lines of `metrics.jsonl`
+Called by the controller at checkpoints and at the end; draws from the lines of `metrics.jsonl`
 alone. Matplotlib is imported when something is drawn, without a display.
 """
 

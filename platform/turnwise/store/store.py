@@ -1,8 +1,8 @@
 """The store: every episode and every score of a run, as Parquet in the run folder, queried with SQL.
 
 One pair of files an update (`trajectories/update-000012.parquet`, `scores/update-000012.parquet`) or evaluation
-(`eval-before-greedy.parquet`). The controller writes through the actor in `turnwise.store.actor`; `turnwise view` and
-notebooks read a `Store` of their own, also while the run goes on.
+(`eval-before-greedy.parquet`). The controller writes through the actor in `turnwise.store.actor`; notebooks read a
+`Store` of their own, also while the run goes on.
 
 A pair is committed by its trajectories file, which is renamed last and removed first: without it the scores do not
 count. So a crash leaves an update whole or absent. Not promised: two writers at once on one folder.
