@@ -8,10 +8,10 @@ from turnwise.registry import register_path
 
 _ITEMS = (
     ("engine", "hf", "turnwise.engine.hf:HfEngine"),
-    ("estimator", "grpo", "turnwise.credit.grpo:Grpo"),
-    ("estimator", "rloo", "turnwise.credit.rloo:Rloo"),
-    ("estimator", "turn_loo", "turnwise.credit.turn_loo:TurnLoo"),
-    ("estimator", "state_gae", "turnwise.credit.state_gae:StateGae"),
+    ("estimator", "grpo", "turnwise.credit.estimators.grpo:Grpo"),
+    ("estimator", "rloo", "turnwise.credit.estimators.rloo:Rloo"),
+    ("estimator", "turn_loo", "turnwise.credit.estimators.turn_loo:TurnLoo"),
+    ("estimator", "state_gae", "turnwise.credit.estimators.state_gae:StateGae"),
     ("objective", "ppo", "turnwise.learner.objectives:Ppo"),
 )
 

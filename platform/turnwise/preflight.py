@@ -20,6 +20,7 @@ from turnwise.config.schema import RunConfig
 from turnwise.deadline import within
 from turnwise.errors import UserError
 from turnwise.models import resolve_model
+from turnwise.registry import lookup
 from turnwise.run_folder import RunFolder
 from turnwise.tasks import TaskSet
 
@@ -96,7 +97,7 @@ def check_model(path: str) -> Path:
 
 def check_world(config: RunConfig, folder: Path) -> None:
     """Raise UserError if there are no tasks, or the first prompts of some do not fit the context."""
-    from turnwise.rollout.preflight import check_first_prompts
+    from turnwise.rollout.preflight import check_first_prompts, check_keys_exist
 
     tasks = TaskSet.of(config.env.id, config.env.kwargs, "train", config.seed)
     if config.eval.tasks:
@@ -108,6 +109,10 @@ def check_world(config: RunConfig, folder: Path) -> None:
     limit_s, problem = config.timeouts.reset_s, "the environment took longer over its first observations"
     late = UserError("timeouts.reset_s", f"{limit_s:g}", problem, f"mend {config.env.id}, or raise it")
     within(limit_s, lambda: check_first_prompts(agent, config.env.kwargs, first), lambda: late)
+    estimator = config.credit.estimator["name"]
+    kind = getattr(lookup("estimator", estimator), "needs_keys", None)
+    if kind is not None:
+        within(limit_s, lambda: check_keys_exist(config.env.kwargs, first[0], kind, estimator), lambda: late)
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from credit_pieces import rewards
 
-from turnwise.credit.state_gae import StateGae, StateGaeConfig
-from turnwise.credit.turn_loo import TurnLoo, TurnLooConfig
+from turnwise.credit.estimators.state_gae import StateGae, StateGaeConfig
+from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
 
 
 def estimate(batch, **options):

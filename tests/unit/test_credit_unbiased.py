@@ -11,11 +11,11 @@ import pytest
 from credit_pieces import rewards
 
 from turnwise.credit.baseline import group_codes, group_sum
-from turnwise.credit.grpo import Grpo, GrpoConfig
+from turnwise.credit.estimators.grpo import Grpo, GrpoConfig
+from turnwise.credit.estimators.rloo import Rloo, RlooConfig
+from turnwise.credit.estimators.state_gae import StateGae, StateGaeConfig
+from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
 from turnwise.credit.returns import turn_returns
-from turnwise.credit.rloo import Rloo, RlooConfig
-from turnwise.credit.state_gae import StateGae, StateGaeConfig
-from turnwise.credit.turn_loo import TurnLoo, TurnLooConfig
 
 THETA = np.asarray([-0.3, 0.4, 0.2])
 PATHS = [(1,), (0, 1), (0, 0, 1), (0, 0, 0)]  # 1: stop

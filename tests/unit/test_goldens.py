@@ -1,44 +1,18 @@
-"""The numbers of tests/assets/goldens.json, which the methods' authors' own code reproduced."""
-
-import json
-from pathlib import Path
+"" @ covers("returns_gamma_1.0", "returns_gamma_0.95")
+"The numbers of tests/assets/goldens.json, which the methods' authors' own code reproduced."
 
 import numpy as np
 import pytest
 import torch
-from credit_pieces import rewards
+from golden_cases import BATCH, CASES, CLOSE, GOLDENS, MASK, assert_turns, covers, of_batch
 
-from turnwise.credit.grpo import Grpo, GrpoConfig
+from turnwise.credit.estimators.grpo import Grpo, GrpoConfig
+from turnwise.credit.estimators.rloo import Rloo, RlooConfig
+from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
 from turnwise.credit.returns import turn_returns
-from turnwise.credit.rloo import Rloo, RlooConfig
-from turnwise.credit.turn_loo import TurnLoo, TurnLooConfig
 from turnwise.learner import ActionTokens
 from turnwise.learner.divergence import k1, k2, k3
 from turnwise.learner.objectives import Ppo, PpoConfig, token_weights
-
-GOLDENS = json.loads((Path(__file__).parents[1] / "assets" / "goldens.json").read_text())
-CASES = {case["id"]: case for case in GOLDENS["cases"]}
-BATCH = GOLDENS["batch"]
-CLOSE = {"rtol": 0.0, "atol": GOLDENS["tolerance"]["float64"]}
-MASK = np.asarray(BATCH["concat_mask"], dtype=bool)
-
-
-def of_batch(*, turns, outcomes):
-    zeros = [[0.0] * len(row) for row in BATCH["turn_reward"]]
-    return rewards(
-        BATCH["group"],
-        BATCH["turn_reward"] if turns else zeros,
-        BATCH["outcome"] if outcomes else [0.0] * len(BATCH["outcome"]),
-    )
-
-
-def ragged(values):
-    return [list(row[: len(reward)]) for row, reward in zip(values, BATCH["turn_reward"], strict=True)]
-
-
-def assert_turns(values, expected):
-    for row, wanted in zip(ragged(values), expected, strict=True):
-        np.testing.assert_allclose(row, wanted, **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["returns_gamma_1.0", "returns_gamma_0.95"])
@@ -49,11 +23,13 @@ def test_turn_returns_are_those_of_the_goldens(name):
     assert known.all()
 
 
+@covers("grpo")
 def test_grpo_is_that_of_the_goldens():
     found = Grpo(GrpoConfig(singleton="raw")).estimate(of_batch(turns=False, outcomes=True))
     assert_turns(found.values, CASES["grpo"]["expected"]["turn_advantage"])
 
 
+@covers("rloo")
 def test_rloo_is_that_of_the_goldens():
     found = Rloo(RlooConfig(singleton="raw")).estimate(of_batch(turns=False, outcomes=True))
     assert_turns(found.values, CASES["rloo"]["expected"]["turn_advantage"])
@@ -94,6 +70,7 @@ def action_tokens(advantages, aggregate):
     )
 
 
+@covers("loss_ppo", "loss_dapo_clip_higher")
 @pytest.mark.parametrize("name", ["loss_ppo", "loss_dapo_clip_higher"])
 @pytest.mark.parametrize("aggregate", ["token_mean", "seq_mean_token_sum", "seq_mean_token_mean"])
 def test_ppo_losses_are_those_of_the_goldens(name, aggregate):
@@ -109,6 +86,7 @@ def test_ppo_losses_are_those_of_the_goldens(name, aggregate):
     assert float(Ppo(config).loss(tokens).loss) == pytest.approx(expected[aggregate], rel=tolerance)
 
 
+@covers("loss_dr_grpo")
 def test_dr_grpo_loss_is_the_sum_of_tokens_over_a_constant_length():
     inputs, expected = CASES["loss_dr_grpo"]["inputs"], CASES["loss_dr_grpo"]["expected"]
     tokens = action_tokens(inputs["advantage"], "seq_mean_token_sum")
@@ -116,6 +94,7 @@ def test_dr_grpo_loss_is_the_sum_of_tokens_over_a_constant_length():
     assert loss == pytest.approx(expected["per_sequence_mean"], rel=GOLDENS["tolerance"]["float32"])
 
 
+@covers("loss_dual_clip")
 def test_the_dual_clip_is_that_of_the_goldens():
     inputs, expected = CASES["loss_dual_clip"]["inputs"], CASES["loss_dual_clip"]["expected"]
     log_ratio = torch.tensor([inputs["ratio"]], dtype=torch.float64).log()
@@ -125,6 +104,7 @@ def test_the_dual_clip_is_that_of_the_goldens():
         assert float(losses) == pytest.approx(expected[key])
 
 
+@covers("kl_estimators")
 def test_kl_estimators_are_those_of_the_goldens():
     case = CASES["kl_estimators"]
     logp, ref = (torch.tensor(case["inputs"][name], dtype=torch.float64) for name in ("logp", "ref_logp"))

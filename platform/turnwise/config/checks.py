@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turnwise.config.keys import KeySpec, shown
@@ -21,10 +21,11 @@ def check_bounds(values: Mapping[str, Any], known: Mapping[str, KeySpec]) -> Non
                 raise UserError(key, shown(key, item), *problem)
 
 
-def check_together(config: RunConfig, *, needs_group: bool) -> None:
-    """Refuse combinations that cannot work; `needs_group`: the estimator compares the episodes of a group."""
-    _check_groups(config, needs_group)
+def check_together(config: RunConfig, estimator: type) -> None:
+    """Refuse combinations that cannot work; `estimator` is the class that `credit.estimator` names."""
+    _check_groups(config, bool(getattr(estimator, "needs_group", False)))
     _check_channels(config.credit.channels)
+    _check_channel_options(config, getattr(estimator, "channel_options", ()))
     _check_learner(config)
     if config.eval.tasks and not config.eval.modes:
         raise UserError("eval.modes", "[]", "no mode of evaluation", "use [sampled, greedy] or set eval.tasks=0")
@@ -54,6 +55,16 @@ def _check_channels(channels: Mapping[str, float]) -> None:
             raise UserError(f"credit.channels.{channel}", weight, "is not finite", "use a number")
     if not any(channels.values()):
         raise UserError("credit.channels", dict(channels), "every weight is 0", "give one channel a weight")
+
+
+def _check_channel_options(config: RunConfig, options: Sequence[str]) -> None:
+    """Refuse an option of the estimator that names a channel which has no weight."""
+    channels, estimator = config.credit.channels, config.credit.estimator
+    for option in options:
+        if not channels.get(estimator[option]):
+            problem = f"the estimator {estimator['name']} needs this channel, and credit.channels gives it no weight"
+            remedy = f"add {estimator[option]}: 1.0 to credit.channels, and a scorer that gives it to rewards"
+            raise UserError(f"credit.estimator.{option}", estimator[option], problem, remedy)
 
 
 def _check_learner(config: RunConfig) -> None:

@@ -62,7 +62,7 @@ def _finish(node: DictConfig, known: dict[str, KeySpec], explicit: frozenset[str
     config = OmegaConf.to_object(node)
     assert isinstance(config, RunConfig)
     estimator = lookup("estimator", config.credit.estimator["name"])
-    check_together(config, needs_group=bool(getattr(estimator, "needs_group", False)))
+    check_together(config, estimator)
     return Loaded(config=config, node=node, explicit=explicit, values=values, known=known, path=path)
 
 

@@ -1,7 +1,8 @@
 """Credit: from scores to one advantage a turn, in pure numpy. `fuse` -> `estimate` -> `spread`.
 
 An estimator sees `TurnRewards`, arrays padded over turns, and returns one advantage a turn. Estimators are registered
-under the kind `estimator`, fusions under `fuse`. `assign` is the whole line, from scored groups to the learner's batch.
+under the kind `estimator` (`estimators/`), fusions under `fuse` (`fusions/`). `assign` is the whole line, from scored
+groups to the learner's batch.
 
 Missing is not zero: a masked score makes the returns that contain it unknown; an unknown return is in no baseline, and
 its turn is not trained on. What is masked must not depend on how good the actions were (an infrastructure's or judge's
@@ -33,7 +34,8 @@ class TurnRewards:
     outcome: Mapping[str, Array]  # by channel, [N]; scores of the whole trajectory
     outcome_mask: Mapping[str, Mask]  # by channel, [N]
     weights: Mapping[str, float]  # by channel; what an estimator sums after each channel's own baseline
-    state_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns]
+    state_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns] equal = the same state before the action
+    belief_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns] equal = the same belief before the action
 
     @property
     def channels(self) -> list[str]:
@@ -53,6 +55,7 @@ class TurnAdvantages:
 
     values: Array  # [N, K] advantage of each turn; 0 where there is none
     mask: Mask  # [N, K] turns to train on: existing, not masked, with a usable baseline
+    tokens: Sequence[Sequence[Array]] | None = None  # [N][num_turns][num_tokens] where tokens of a turn differ
 
 
 class Fusion(Protocol):
@@ -63,7 +66,11 @@ class Fusion(Protocol):
 
 
 class Estimator(Protocol):
-    """Turns rewards into advantages. Its class has a `Config` dataclass; it is built with an instance of it."""
+    """Turns rewards into advantages. Its class has a `Config` dataclass; it is built with an instance of it.
+
+    Two more class attributes are read where they are: `needs_keys` ("state" or "belief"), keys without which it has
+    nothing to compare, and `channel_options`, names of options that hold a channel; both are checked before a run.
+    """
 
     needs_group: bool  # True: a group of one has no baseline, so group_size must be at least 2
 

@@ -58,6 +58,7 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
         outcome_mask={name: channel.outcome_mask() for name, channel in table.items()},
         weights=dict(weights),
         state_keys=[[turn.state_key for turn in trajectory.turns] for trajectory in trajectories],
+        belief_keys=[[turn.belief_key for turn in trajectory.turns] for trajectory in trajectories],
     )
 
 

@@ -1,7 +1,7 @@
 """Spreading: from trajectories to their turns, and from turns to their tokens.
 
-Each action token gets its turn's advantage as it is. How turns and trajectories of different lengths weigh against each
-other is the objective's business (`learner.objective.aggregate`).
+Each action token gets its turn's advantage as it is, or its own where the estimator tells tokens apart. How turns and
+trajectories of different lengths weigh against each other is the objective's business (`learner.objective.aggregate`).
 """
 
 from __future__ import annotations
@@ -32,5 +32,7 @@ def to_tokens(
 
 def _spread_turn(advantages: TurnAdvantages, i: int, k: int, num_tokens: int) -> tuple[FloatArray, BoolArray]:
     is_trained = bool(advantages.mask[i, k])
-    value = advantages.values[i, k] if is_trained else 0.0
-    return np.full(num_tokens, value, dtype=np.float32), np.full(num_tokens, is_trained, dtype=bool)
+    mask = np.full(num_tokens, is_trained, dtype=bool)
+    if is_trained and advantages.tokens is not None:
+        return np.asarray(advantages.tokens[i][k], dtype=np.float32), mask
+    return np.full(num_tokens, advantages.values[i, k] if is_trained else 0.0, dtype=np.float32), mask

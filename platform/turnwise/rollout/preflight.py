@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turnwise.agent import Agent
-from turnwise.env.base import as_messages
+from turnwise.env.base import TurnEnv, as_messages
 from turnwise.errors import UserError
 from turnwise.records import Task
 from turnwise.tasks import make_env, world_of
@@ -26,6 +26,18 @@ def check_first_prompts(agent: Agent, env_kwargs: Mapping[str, Any], tasks: Sequ
         problem = f"shorter than the first prompt of {longest} tokens plus agent.max_action_tokens={room}"
         raise UserError("agent.max_context", agent.max_context, problem, f"set it to at least {longest + room}")
     return longest
+
+
+def check_keys_exist(env_kwargs: Mapping[str, Any], task: Task, kind: str, estimator: str) -> None:
+    """Raise UserError naming the estimator if the environment has no keys of the kind it compares."""
+    env, method = make_env(task.env_id, env_kwargs), f"{kind}_key"
+    try:
+        if getattr(type(world_of(env)), method) is getattr(TurnEnv, method):
+            problem = f"compares turns of equal {method}, and {task.env_id} gives none"
+            remedy = f"give the environment a {method}(), or choose turn_loo"
+            raise UserError("credit.estimator.name", estimator, problem, remedy)
+    finally:
+        env.close()
 
 
 def _first_prompt(agent: Agent, env_kwargs: Mapping[str, Any], task: Task) -> int:

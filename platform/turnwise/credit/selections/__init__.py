@@ -1,0 +1,1 @@
+"""Selections, a file each: which scored groups and trajectories are trained on, and when."""
