@@ -1,5 +1,4 @@
-"" @ covers("returns_gamma_1.0", "returns_gamma_0.95")
-"The numbers of tests/assets/goldens.json, which the methods' authors' own code reproduced."
+"""The numbers of tests/assets/goldens.json, which the methods' authors' own code reproduced."""
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from turnwise.learner.divergence import k1, k2, k3
 from turnwise.learner.objectives import Ppo, PpoConfig, token_weights
 
 
+@covers("returns_gamma_1.0", "returns_gamma_0.95")
 @pytest.mark.parametrize("name", ["returns_gamma_1.0", "returns_gamma_0.95"])
 def test_turn_returns_are_those_of_the_goldens(name):
     case = CASES[name]
