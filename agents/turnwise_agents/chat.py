@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from turnwise.agent import Action, Prompt, Tokenizer
-from turnwise.config.schema import key
+from turnwise.config import key
 from turnwise.errors import PolicyError, UserError
 from turnwise.records import IntArray, Message
 from turnwise_agents.formats import Format, format_named

@@ -67,8 +67,8 @@ def test_the_command_line_finds_it_and_plays_it(installed: dict[str, str], tmp_p
     cli = [sys.executable, "-c", "from turnwise.cli.env import app; app()"]
     assert "my_game/Guess-v0" in _run([*cli, "list"], installed, cwd=tmp_path)
     assert "FAILED" not in _run([*cli, "validate", "my_game/Guess-v0"], installed, cwd=tmp_path)
-    shown = _run([*cli, "play", "my_game/Guess-v0"], installed, cwd=tmp_path, said="99\n0\n15\n")
-    assert "error: guess 0 to 15" in shown
+    shown = _run([*cli, "play", "my_game/Guess-v0"], installed, cwd=tmp_path, said="99\n0\n7\n")
+    assert "error: guess 0 to 7" in shown
     assert "lower" in shown
 
 

@@ -90,7 +90,7 @@ def test_an_unknown_word_takes_no_step_and_names_the_choices() -> None:
     for word, shown in (("jump high", "unknown action jump; "), ("", ""), ("4", "unknown action 4; ")):
         messages, reward, _, _, info = env.step(word)
         assert messages[0]["content"] == f"error: {shown}expected one of left, down, right, up"
-        assert reward == 0.0
+        assert reward == -1.0
         assert info["is_valid"] is False
         assert info["state_key"] == before
     inner = world_of(env)._wrapped  # type: ignore[attr-defined]

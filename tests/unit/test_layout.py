@@ -25,6 +25,7 @@ OURS = set(PACKAGES) - {"turnwise"}
 OPEN_TO_PLUGINS = {
     "turnwise",
     "turnwise.agent",
+    "turnwise.config",
     "turnwise.credit",
     "turnwise.env",
     "turnwise.errors",

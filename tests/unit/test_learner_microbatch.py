@@ -72,3 +72,42 @@ def test_rows_of_like_length_share_a_micro_batch(limit):
     widths = [micro.ids.shape[1] for micro in split(batch, np.arange(batch.num_rows), limit)]
     assert widths == sorted(widths, reverse=True)
     assert widths[0] == lengths.max() - 1
+
+
+def test_rows_of_equal_inputs_are_computed_once_and_every_token_keeps_its_own_place():
+    batch = make_batch(seed=3, num_trajectories=4, split_first=False)
+    twice = dataclasses.replace(
+        batch,
+        **{
+            name: np.concatenate([getattr(batch, name)] * 2)
+            for name in ("ids", "positions", "turn_ids", "loss_mask", "logprobs", "advantages", "versions")
+        },
+        row_offsets=np.concatenate([batch.row_offsets, batch.row_offsets[1:] + batch.row_offsets[-1]]),
+        row_trajectories=np.concatenate([batch.row_trajectories, batch.row_trajectories + batch.num_rows]),
+    )
+    once = list(split(batch, np.arange(batch.num_rows), 64))
+    both = list(split(twice, np.arange(twice.num_rows), 64))
+    assert [micro.ids.tolist() for micro in both] == [micro.ids.tolist() for micro in once]
+    assert sum(len(micro.tokens) for micro in both) == 2 * sum(len(micro.tokens) for micro in once)
+    for micro in both:
+        inputs = micro.ids.reshape(-1)[micro.select]
+        assert (inputs == twice.ids[micro.tokens - 1]).all()
+        assert (micro.targets == twice.ids[micro.tokens]).all()
+
+
+def test_rows_that_differ_in_their_last_target_only_are_computed_once():
+    batch = make_batch(seed=3, num_trajectories=2, split_first=False)
+    size = int(batch.row_offsets[1])
+    ids, mask = np.tile(batch.ids[:size], 2), np.tile(batch.loss_mask[:size], 2)
+    last = np.flatnonzero(mask[:size])[-1]
+    ids[size + last] += 1
+    packed = dataclasses.replace(
+        batch, ids=ids, loss_mask=mask, row_offsets=np.asarray([0, size, 2 * size], dtype=np.int32)
+    )
+    (micro,) = split(packed, np.arange(2), 1024)
+    assert len(micro.ids) == 1
+    assert sorted(micro.tokens) == np.flatnonzero(mask).tolist()
+    assert {int(micro.targets[np.flatnonzero(micro.tokens == place)[0]]) for place in (last, size + last)} == {
+        int(ids[last]),
+        int(ids[last]) + 1,
+    }

@@ -1,8 +1,9 @@
 """`turnwise/GymText-v0`: any Gymnasium environment with discrete actions and observations, unchanged, as text.
 
 Observations read `state 14` (or, for tuples, `state 14 10 0`); an action is one word, a name or a number. The wrapped
-environment's rewards go to the channel `outcome`, its own ends and its `TimeLimit` come out as they are. Episodes of a
-task share the initial state; their luck differs if `options` has an `episode_seed`.
+environment's rewards go to the channel `outcome`, its own ends and its `TimeLimit` come out as they are; a word that is
+no action gives -1 on the channel `format`. Episodes of a task share the initial state; their luck differs if `options`
+has an `episode_seed`.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class GymTextEnv(TurnEnv):
         if truncated:
             self.truncate()
         return self._show(observation)
+
+    def on_invalid(self, error: InvalidAction) -> None:
+        """A word that is no action costs 1 on the channel `format`."""
+        self.reward("format", -1.0)
 
     def state_key(self) -> str:
         """Return a digest of the observation."""

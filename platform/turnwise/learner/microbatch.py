@@ -7,7 +7,7 @@ needs a block-diagonal attention mask, which took 1.5 (512 tokens) to 3 times (2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,7 +39,7 @@ class PackedRows(Protocol):
 class MicroBatch:
     """Rows padded on the right to one length."""
 
-    ids: Indices  # [num_rows, length] inputs; 0 behind the end, where causal attention keeps it harmless
+    ids: Indices  # [num_families, length] inputs; 0 behind the end, where causal attention keeps it harmless
     select: Indices  # [n] flat positions in `ids` whose next token is trained on
     targets: Indices  # [n] those next tokens
     tokens: Indices  # [n] their places in the packed arrays
@@ -66,28 +66,44 @@ def trained_lengths(packed: PackedRows) -> Indices:
 
 
 def split(packed: PackedRows, rows: Indices, max_tokens: int) -> Iterator[MicroBatch]:
-    """Yield the rows as micro-batches, longest rows first, of at most `max_tokens` padded tokens or one row."""
+    """Yield the rows as micro-batches, longest rows first, of at most `max_tokens` padded tokens or one row.
+
+    Rows of equal inputs are computed once, for all of them: where episodes or states come again, most rows are equal.
+    """
     lengths = trained_lengths(packed)
     order = rows[np.lexsort((rows, -lengths[rows]))]
+    alike: dict[bytes, list[int]] = {}
+    for row in order:
+        alike.setdefault(_inputs(packed, int(row), int(lengths[row])).tobytes(), []).append(int(row))
+    families = list(alike.values())
     start = 0
-    while start < len(order):
-        size = max(1, max_tokens // max(1, int(lengths[order[start]]) - 1))
-        yield pad(packed, order[start : start + size], lengths)
+    while start < len(families):
+        size = max(1, max_tokens // max(1, int(lengths[families[start][0]]) - 1))
+        yield pad(packed, families[start : start + size], lengths)
         start += size
 
 
-def pad(packed: PackedRows, rows: Indices, lengths: Indices) -> MicroBatch:
-    """Return rows as one micro-batch; the last trained token of a row is only a target, so inputs are one shorter."""
-    width = max(1, int(lengths[rows].max()) - 1)
-    ids = np.zeros((len(rows), width), dtype=np.int64)
+def pad(packed: PackedRows, families: Sequence[Sequence[int]], lengths: Indices) -> MicroBatch:
+    """Return rows as one micro-batch, a line for each family of rows with equal inputs.
+
+    The last trained token of a row is only a target, so inputs are one shorter.
+    """
+    width = max(1, max(int(lengths[family[0]]) for family in families) - 1)
+    ids = np.zeros((len(families), width), dtype=np.int64)
     select, tokens = [], []
-    for place, row in enumerate(rows):
-        start, length = int(packed.row_offsets[row]), int(lengths[row])
-        ids[place, : length - 1] = packed.ids[start : start + length - 1]
-        trained = np.flatnonzero(packed.loss_mask[start : start + length])
-        select.append(place * width + trained - 1)
-        tokens.append(start + trained)
+    for place, family in enumerate(families):
+        ids[place, : int(lengths[family[0]]) - 1] = _inputs(packed, family[0], int(lengths[family[0]]))
+        for row in family:
+            start = int(packed.row_offsets[row])
+            trained = np.flatnonzero(packed.loss_mask[start : start + int(lengths[row])])
+            select.append(place * width + trained - 1)
+            tokens.append(start + trained)
     places = np.concatenate(tokens)
     return MicroBatch(
         ids=ids, select=np.concatenate(select), targets=packed.ids[places].astype(np.int64), tokens=places
     )
+
+
+def _inputs(packed: PackedRows, row: int, length: int) -> IntArray:
+    start = int(packed.row_offsets[row])
+    return packed.ids[start : start + max(0, length - 1)]
