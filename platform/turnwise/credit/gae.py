@@ -58,9 +58,9 @@ def anchor_values(values: Array, turn_id: NDArray[np.int64], num_turns: int, anc
 
 def anchors(turn_id: NDArray[np.int64], num_turns: int, anchor: str) -> NDArray[np.int64]:
     """Return [N, num_turns] the position of each turn's last or first token, -1 for a turn without tokens."""
-    places = np.full((len(turn_id), num_turns), -1, dtype=np.int64)
+    farthest = -1 if anchor == "last" else turn_id.shape[1]
+    places = np.full((len(turn_id), num_turns), farthest, dtype=np.int64)
     rows, columns = np.nonzero(turn_id >= 0)
-    order = slice(None) if anchor == "last" else slice(None, None, -1)
-    # of equal places the assignment keeps the one that comes last
-    places[rows[order], turn_id[rows, columns][order]] = columns[order]
-    return places
+    nearer = np.maximum if anchor == "last" else np.minimum
+    nearer.at(places, (rows, turn_id[rows, columns]), columns)
+    return np.where(places == farthest, -1, places)
