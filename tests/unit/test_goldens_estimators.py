@@ -1,4 +1,4 @@
-"""Worked numbers of estimators: baselines, whitening, GAE, GiGPO, turn-wise groups and VPR (algorithms.md 3.2-3.8, 4.17)."""
+"""Worked numbers of estimators: baselines, whitening, GAE, turn groups and states (algorithms.md 3.2-3.8, 4.17)."""
 
 import dataclasses
 
