@@ -26,7 +26,7 @@ from turnwise.credit.whiten import whiten
 MASK = np.asarray(BATCH["concat_mask"], dtype=bool)
 TURN_ID = np.asarray(BATCH["concat_turn_id"])
 WHITENED = {"rtol": 0.0, "atol": 1e-8}
-"""The authors' masked mean adds 1e-8 to its count. Ours does not, so that equal values whiten to exactly 0."""
+"""The authors' masked mean adds 1e-8 to its count. Ours does not, so that equal values whiten to 0."""
 
 
 def sized(batch):
