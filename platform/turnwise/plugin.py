@@ -12,6 +12,18 @@ _ITEMS = (
     ("estimator", "rloo", "turnwise.credit.estimators.rloo:Rloo"),
     ("estimator", "turn_loo", "turnwise.credit.estimators.turn_loo:TurnLoo"),
     ("estimator", "state_gae", "turnwise.credit.estimators.state_gae:StateGae"),
+    ("estimator", "dr_grpo", "turnwise.credit.estimators.dr_grpo:DrGrpo"),
+    ("estimator", "opo", "turnwise.credit.estimators.opo:Opo"),
+    ("estimator", "reinforce_pp", "turnwise.credit.estimators.reinforce_pp:ReinforcePp"),
+    ("estimator", "reinforce_pp_baseline", "turnwise.credit.estimators.reinforce_pp_baseline:ReinforcePpBaseline"),
+    ("estimator", "trloo", "turnwise.credit.estimators.trloo:Trloo"),
+    ("estimator", "grpo_turn", "turnwise.credit.estimators.grpo_turn:GrpoTurn"),
+    ("estimator", "gigpo", "turnwise.credit.estimators.gigpo:Gigpo"),
+    ("estimator", "token_gae", "turnwise.credit.estimators.token_gae:TokenGae"),
+    ("estimator", "bi_level_gae", "turnwise.credit.estimators.bi_level_gae:BiLevelGae"),
+    ("estimator", "turn_gae", "turnwise.credit.estimators.turn_gae:TurnGae"),
+    ("estimator", "vpr", "turnwise.credit.estimators.vpr:Vpr"),
+    ("estimator", "vpr_turn_index", "turnwise.credit.estimators.vpr_turn_index:VprTurnIndex"),
     ("objective", "ppo", "turnwise.learner.objectives:Ppo"),
 )
 

@@ -11,9 +11,12 @@ import pytest
 from credit_pieces import rewards
 
 from turnwise.credit.baseline import group_codes, group_sum
+from turnwise.credit.estimators.dr_grpo import DrGrpo, DrGrpoConfig
 from turnwise.credit.estimators.grpo import Grpo, GrpoConfig
+from turnwise.credit.estimators.grpo_turn import GrpoTurn, GrpoTurnConfig
 from turnwise.credit.estimators.rloo import Rloo, RlooConfig
 from turnwise.credit.estimators.state_gae import StateGae, StateGaeConfig
+from turnwise.credit.estimators.trloo import Trloo, TrlooConfig
 from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
 from turnwise.credit.returns import turn_returns
 
@@ -70,6 +73,7 @@ def survivors_mean_with_self(batch):
 UNBIASED = {
     "turn_loo": TurnLoo(TurnLooConfig()),
     "rloo": Rloo(RlooConfig()),
+    "trloo, raw return of a lone survivor": Trloo(TrlooConfig(singleton="raw")),
     "state_gae, all later rewards": StateGae(StateGaeConfig(lam=1.0)),
 }
 
@@ -82,14 +86,24 @@ def test_the_expected_gradient_is_the_true_one(estimator):
 
 @pytest.mark.parametrize(
     "estimate",
-    [survivors_mean_with_self, lambda batch: Grpo(GrpoConfig()).estimate(batch).values],
-    ids=["survivors_mean_with_self", "grpo"],
+    [
+        survivors_mean_with_self,
+        lambda batch: Grpo(GrpoConfig()).estimate(batch).values,
+        lambda batch: GrpoTurn(GrpoTurnConfig()).estimate(batch).values,
+        lambda batch: Trloo(TrlooConfig()).estimate(batch).values,
+    ],
+    ids=["survivors_mean_with_self", "grpo", "grpo_turn", "trloo without lone survivors"],
 )
 def test_self_inclusive_baselines_fail_the_same_test(estimate):
     found, true = expected_gradient(estimate), true_gradient()
     assert np.abs(found - true).max() > 0.02
     # not only a scale: the ratio differs between turns
     assert np.ptp(found / true) > 0.05
+
+
+def test_dr_grpo_is_the_true_gradient_but_for_one_factor():
+    found = expected_gradient(lambda batch: DrGrpo(DrGrpoConfig()).estimate(batch).values)
+    np.testing.assert_allclose(found, true_gradient() * (GROUP_SIZE - 1) / GROUP_SIZE, atol=1e-12)
 
 
 def test_turn_loo_has_less_variance_than_rloo_when_turn_rewards_matter():

@@ -26,6 +26,7 @@ def check_together(config: RunConfig, estimator: type) -> None:
     _check_groups(config, bool(getattr(estimator, "needs_group", False)))
     _check_channels(config.credit.channels)
     _check_channel_options(config, getattr(estimator, "channel_options", ()))
+    _check_value_options(config, getattr(estimator, "value_options", ()))
     _check_learner(config)
     if config.eval.tasks and not config.eval.modes:
         raise UserError("eval.modes", "[]", "no mode of evaluation", "use [sampled, greedy] or set eval.tasks=0")
@@ -64,6 +65,16 @@ def _check_channel_options(config: RunConfig, options: Sequence[str]) -> None:
         if not channels.get(estimator[option]):
             problem = f"the estimator {estimator['name']} needs this channel, and credit.channels gives it no weight"
             remedy = f"add {estimator[option]}: 1.0 to credit.channels, and a scorer that gives it to rewards"
+            raise UserError(f"credit.estimator.{option}", estimator[option], problem, remedy)
+
+
+def _check_value_options(config: RunConfig, options: Sequence[str]) -> None:
+    """Refuse an option of the estimator that names a channel of values whose weight is not 0, or which is not read."""
+    channels, estimator = config.credit.channels, config.credit.estimator
+    for option in options:
+        if channels.get(estimator[option]) != 0.0:
+            problem = f"the estimator {estimator['name']} reads values there, which are no reward: its weight must be 0"
+            remedy = f"add {estimator[option]}: 0.0 to credit.channels, and a scorer that gives it to rewards"
             raise UserError(f"credit.estimator.{option}", estimator[option], problem, remedy)
 
 

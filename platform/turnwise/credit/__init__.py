@@ -12,7 +12,7 @@ failure does not), or no estimator is unbiased.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +36,7 @@ class TurnRewards:
     weights: Mapping[str, float]  # by channel; what an estimator sums after each channel's own baseline
     state_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns] equal = the same state before the action
     belief_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns] equal = the same belief before the action
+    turn_scored: Mapping[str, Mask] = field(default_factory=dict)  # by channel, [N, K] the turn has a score of its own
 
     @property
     def channels(self) -> list[str]:
@@ -68,8 +69,10 @@ class Fusion(Protocol):
 class Estimator(Protocol):
     """Turns rewards into advantages. Its class has a `Config` dataclass; it is built with an instance of it.
 
-    Two more class attributes are read where they are: `needs_keys` ("state" or "belief"), keys without which it has
-    nothing to compare, and `channel_options`, names of options that hold a channel; both are checked before a run.
+    More class attributes are read where they are, and checked before a run: `needs_keys` ("state" or "belief"), keys
+    without which it has nothing to compare; `channel_options`, names of options that hold a channel of rewards, which
+    must have a weight; and `value_options`, names of options that hold a channel of values (`credit.values`), which are
+    read and not summed: it must stand in `credit.channels` with weight 0.
     """
 
     needs_group: bool  # True: a group of one has no baseline, so group_size must be at least 2

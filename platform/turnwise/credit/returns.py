@@ -41,6 +41,26 @@ def weighted_scores(rewards: TurnRewards) -> tuple[Array, Mask]:
     return total, known
 
 
+def weighted_returns(rewards: TurnRewards, gamma: float) -> tuple[Array, Mask]:
+    """Return the weighted sum of the channels' returns and whether all are known, [N, K] each, carried on behind."""
+    total, known = np.zeros(rewards.turn_exists.shape), np.ones(rewards.turn_exists.shape, dtype=bool)
+    for channel in rewards.channels:
+        returns, channel_known = turn_returns(rewards, channel, gamma)
+        total += rewards.weights[channel] * np.where(channel_known, returns, 0.0)
+        known &= channel_known
+    return total, known
+
+
+def weighted_rewards(rewards: TurnRewards) -> tuple[Array, Mask]:
+    """Return the weighted sum of the channels' rewards of each turn and whether all are known, [N, K] each."""
+    total, known = np.zeros(rewards.turn_exists.shape), np.ones(rewards.turn_exists.shape, dtype=bool)
+    for channel in rewards.channels:
+        immediate, channel_known = rewards_with_outcome(rewards, channel)
+        total += rewards.weights[channel] * np.where(channel_known, immediate, 0.0)
+        known &= channel_known
+    return total, known
+
+
 def rewards_with_outcome(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
     """Return each turn's reward and whether it is known, [N, K] each; the last one's holds the trajectory's score."""
     exists = rewards.turn_exists

@@ -59,6 +59,7 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
         weights=dict(weights),
         state_keys=[[turn.state_key for turn in trajectory.turns] for trajectory in trajectories],
         belief_keys=[[turn.belief_key for turn in trajectory.turns] for trajectory in trajectories],
+        turn_scored={name: channel.turn_scored for name, channel in table.items()},
     )
 
 
@@ -68,6 +69,7 @@ class _Channel:
     def __init__(self, num_trajectories: int, width: int) -> None:
         self.turn = np.zeros((num_trajectories, width))
         self.turn_known = np.ones((num_trajectories, width), dtype=bool)
+        self.turn_scored = np.zeros((num_trajectories, width), dtype=bool)
         self.whole = np.zeros(num_trajectories)
         self.whole_known = np.ones(num_trajectories, dtype=bool)
         self.is_scored = np.zeros(num_trajectories, dtype=bool)
@@ -78,6 +80,8 @@ class _Channel:
         self.judges_wholes |= score.turn is None and score.channel != ANY_CHANNEL
         values, known = (self.whole, self.whole_known) if score.turn is None else (self.turn[row], self.turn_known[row])
         place = row if score.turn is None else score.turn
+        if score.turn is not None:
+            self.turn_scored[row, score.turn] = True
         known[place] &= score.value is not None
         values[place] = values[place] + (score.value or 0.0) if known[place] else 0.0
 

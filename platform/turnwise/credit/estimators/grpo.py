@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from turnwise.config.schema import key
 from turnwise.credit import TurnAdvantages, TurnRewards
-from turnwise.credit.baseline import SINGLETON, group_codes, group_sum
+from turnwise.credit.baseline import SINGLETON, group_codes, normalised
 from turnwise.credit.returns import weighted_scores
 from turnwise.credit.spread import to_turns
 
@@ -41,11 +39,6 @@ class Grpo:
     def estimate(self, rewards: TurnRewards) -> TurnAdvantages:
         """Return one advantage a turn; trajectories with a masked score leave the statistics and are not trained on."""
         scores, known = weighted_scores(rewards)
-        codes = group_codes(rewards.group)
-        sums, counts = group_sum(scores, known, codes)
-        is_alone = counts < 1.5
-        mean = np.where(is_alone, 0.0, sums / np.maximum(counts, 1.0))
-        squares, _ = group_sum((scores - mean) ** 2, known, codes)
-        std = np.where(is_alone, 1.0, np.sqrt(squares / np.maximum(counts - 1.0, 1.0)))
-        usable = known & (~is_alone | (self.config.singleton == "raw"))
-        return to_turns((scores - mean) / (std + self.config.eps), usable, rewards)
+        advantages, has_others = normalised(scores, known, group_codes(rewards.group), self.config.eps)
+        usable = known & (has_others | (self.config.singleton == "raw"))
+        return to_turns(advantages, usable, rewards)

@@ -15,16 +15,16 @@ GiGPO (3.6) groups by the same keys, but keeps the whole later return in each ad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from turnwise.config.schema import key
-from turnwise.credit import Array, Mask, TurnAdvantages, TurnRewards
+from turnwise.credit import TurnAdvantages, TurnRewards
 from turnwise.credit.baseline import SINGLETON, group_codes, mean_of_others
+from turnwise.credit.gae import gae
 from turnwise.credit.returns import rewards_with_outcome, turn_returns
+from turnwise.credit.states import mean_elsewhere, state_codes
 
 
 @dataclass
@@ -62,47 +62,8 @@ class StateGae:
             values = np.where(exists, np.where(is_seen, values, baseline), 0.0)
             immediate, _ = rewards_with_outcome(rewards, channel)
             has_baseline = is_seen | has_others
-            advantages = np.where(has_baseline, self._advantages(immediate, values), returns)
+            traced = gae(immediate, values, exists, self.config.gamma, self.config.lam)
+            advantages = np.where(has_baseline, traced, returns)
             total += rewards.weights[channel] * advantages
             usable = usable & known & (has_baseline | (self.config.singleton == "raw"))
         return TurnAdvantages(values=np.where(usable, total, 0.0), mask=usable)
-
-    def _advantages(self, immediate: Array, values: Array) -> Array:
-        """Return [N, K]; both arrays are 0 behind a trajectory's end."""
-        gamma, decay = self.config.gamma, self.config.gamma * self.config.lam
-        advantages = immediate - values
-        advantages[:, :-1] += gamma * values[:, 1:]
-        for k in range(advantages.shape[1] - 2, -1, -1):
-            advantages[:, k] += decay * advantages[:, k + 1]
-        return advantages
-
-
-def state_codes(
-    groups: NDArray[np.int64], state_keys: Sequence[Sequence[str | None]], exists: Mask
-) -> NDArray[np.int64]:
-    """Return [N, K] one number a state of a group; -1 where there is no turn or no key."""
-    numbers: dict[tuple[int, str], int] = {}
-    codes = np.full(exists.shape, -1, dtype=np.int64)
-    for i, keys in enumerate(state_keys):
-        for k, name in enumerate(keys):
-            if name is not None:
-                codes[i, k] = numbers.setdefault((int(groups[i]), name), len(numbers))
-    return codes
-
-
-def mean_elsewhere(values: Array, known: Mask, states: NDArray[np.int64]) -> tuple[Array, Mask]:
-    """Return the mean of known values at the same state in other rows, and where there is one; [N, K] each."""
-    visited = states >= 0
-    counted = visited & known
-    rows = np.broadcast_to(np.arange(len(states))[:, None], states.shape)
-    pairs = np.stack([rows[visited], states[visited]])
-    _, own = np.unique(pairs, axis=1, return_inverse=True)
-    weights = counted[visited].astype(np.float64)
-    amounts = np.where(counted, values, 0.0)[visited]
-    counts, sums = (np.bincount(pairs[1], w) for w in (weights, amounts))
-    own_counts, own_sums = (np.bincount(own.reshape(-1), w) for w in (weights, amounts))
-    mean, exists = np.zeros(states.shape), np.zeros(states.shape, dtype=bool)
-    others = counts[pairs[1]] - own_counts[own.reshape(-1)]
-    exists[visited] = others > 0.5
-    mean[visited] = np.where(others > 0.5, (sums[pairs[1]] - own_sums[own.reshape(-1)]) / np.maximum(others, 1.0), 0.0)
-    return mean, exists
