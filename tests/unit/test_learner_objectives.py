@@ -6,9 +6,11 @@ import torch
 
 from turnwise.errors import UserError
 from turnwise.learner import ActionTokens
-from turnwise.learner.objectives import AGGREGATES, Ppo, PpoConfig, token_weights
+from turnwise.learner.objectives.aggregate import AGGREGATES, token_weights
+from turnwise.learner.objectives.ppo import Ppo, PpoConfig
 
-TRAJECTORIES = np.asarray([0, 0, 0, 2, 2, 5], dtype=np.int32)
+TRAJECTORIES = np.asarray([0, 0, 0, 2, 2, 5])
+TURNS = np.asarray([0, 1, 1, 2, 3, 4])
 
 
 def tokens(logprobs, sampler, advantages, entropies=None, weights=None):
@@ -16,9 +18,13 @@ def tokens(logprobs, sampler, advantages, entropies=None, weights=None):
     tensor = [torch.as_tensor(x, dtype=torch.float64) for x in (sampler, advantages)]
     return ActionTokens(
         logprobs=logprobs,
+        held=logprobs.detach(),
         entropies=entropies if entropies is not None else torch.zeros(n, dtype=torch.float64),
         sampler=tensor[0],
+        base=tensor[0],
         advantages=tensor[1],
+        trajectories=torch.zeros(n, dtype=torch.int64),
+        turns=torch.zeros(n, dtype=torch.int64),
         weights=torch.as_tensor(np.full(n, 1 / n) if weights is None else weights, dtype=torch.float64),
     )
 
@@ -28,17 +34,21 @@ def leaf(values):
 
 
 def test_weights_of_each_aggregate():
-    assert token_weights(TRAJECTORIES, "token_mean").tolist() == pytest.approx([1 / 6] * 6)
-    assert token_weights(TRAJECTORIES, "seq_mean_token_sum").tolist() == pytest.approx([1 / 3] * 6)
+    assert token_weights(TRAJECTORIES, TURNS, "token_mean").tolist() == pytest.approx([1 / 6] * 6)
+    assert token_weights(TRAJECTORIES, TURNS, "seq_mean_token_sum").tolist() == pytest.approx([1 / 3] * 6)
     expected = [1 / 9] * 3 + [1 / 6] * 2 + [1 / 3]
-    assert token_weights(TRAJECTORIES, "seq_mean_token_mean").tolist() == pytest.approx(expected)
+    assert token_weights(TRAJECTORIES, TURNS, "seq_mean_token_mean").tolist() == pytest.approx(expected)
+    expected = [1 / 5, 1 / 10, 1 / 10, 1 / 5, 1 / 5, 1 / 5]
+    assert token_weights(TRAJECTORIES, TURNS, "turn_mean").tolist() == pytest.approx(expected)
+    norm = token_weights(TRAJECTORIES, TURNS, "seq_mean_token_sum_norm", 8)
+    assert norm.tolist() == pytest.approx([1 / 24] * 6)
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_micro_batches_add_up_to_the_minibatch(aggregate):
     rng = np.random.default_rng(0)
     new, old, advantages = rng.normal(size=(3, 6))
-    weights = token_weights(TRAJECTORIES, aggregate)
+    weights = token_weights(TRAJECTORIES, TURNS, aggregate)
     objective = Ppo(PpoConfig(aggregate=aggregate, entropy=0.1))
 
     def loss(part):
