@@ -1,5 +1,7 @@
 """The policy objective beyond the goldens: additivity, gradients, and what a masked or clipped token contributes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +102,13 @@ def test_the_entropy_bonus_lowers_the_loss():
     assert result.loss.item() == pytest.approx(-1.0)
     assert entropies.grad.tolist() == pytest.approx([-0.25, -0.25])
     assert objective.needs_entropy
+
+
+@pytest.mark.parametrize(("progress", "coefficient"), [(0.0, 0.5), (0.5, 0.3), (1.0, 0.1)])
+def test_the_entropy_bonus_may_fall_to_its_last_value(progress, coefficient):
+    objective = Ppo(PpoConfig(entropy=0.5, entropy_last=0.1))
+    given = tokens(leaf([0.0]), [0.0], [0.0], leaf([2.0]))
+    assert objective.loss(dataclasses.replace(given, progress=progress)).loss.item() == pytest.approx(-2 * coefficient)
 
 
 def test_a_dual_clip_that_would_cut_into_the_clip_is_refused():
