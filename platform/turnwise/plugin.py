@@ -24,7 +24,16 @@ _ITEMS = (
     ("estimator", "turn_gae", "turnwise.credit.estimators.turn_gae:TurnGae"),
     ("estimator", "vpr", "turnwise.credit.estimators.vpr:Vpr"),
     ("estimator", "vpr_turn_index", "turnwise.credit.estimators.vpr_turn_index:VprTurnIndex"),
-    ("objective", "ppo", "turnwise.learner.objectives:Ppo"),
+    ("objective", "ppo", "turnwise.learner.objectives.ppo:Ppo"),
+    ("objective", "gspo", "turnwise.learner.objectives.gspo:Gspo"),
+    ("objective", "turn_ratio", "turnwise.learner.objectives.turn_ratio:TurnRatio"),
+    ("objective", "cispo", "turnwise.learner.objectives.cispo:Cispo"),
+    ("objective", "dppo", "turnwise.learner.objectives.dppo:Dppo"),
+    ("objective", "decoupled_ppo", "turnwise.learner.objectives.decoupled_ppo:DecoupledPpo"),
+    ("correction", "none", "turnwise.learner.corrections.none:NoCorrection"),
+    ("correction", "tis", "turnwise.learner.corrections.tis:Tis"),
+    ("correction", "mis", "turnwise.learner.corrections.mis:Mis"),
+    ("correction", "icepop", "turnwise.learner.corrections.icepop:IcePop"),
 )
 
 
@@ -32,7 +41,7 @@ _FLAKY = "turnwise/Flaky-v0"
 
 
 def register_all() -> None:
-    """Register the core's engines, estimators and objectives, and the unreliable environment of `turnwise.testing`."""
+    """Register what the core brings, and the unreliable environment of `turnwise.testing`."""
     if _FLAKY not in gymnasium.registry:
         entry_point = "turnwise.testing.flaky:FlakyEnv"
         gymnasium.register(_FLAKY, entry_point=entry_point, disable_env_checker=True, order_enforce=False)

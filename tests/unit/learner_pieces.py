@@ -50,7 +50,10 @@ def make_batch(seed=0, *, num_trajectories=6, version=0, split_first=True):
             trajectories.append(i)
     mask = np.concatenate([np.r_[np.zeros(o, bool), np.ones(a, bool)] for row in rows for o, a in row])
     lengths = [sum(o + a for o, a in row) for row in rows]
-    turns = np.concatenate([np.r_[np.full(o, -1), np.full(a, k)] for row in rows for k, (o, a) in enumerate(row)])
+    first = [sum(len(rows[m]) for m in range(n) if trajectories[m] == trajectories[n]) for n in range(len(rows))]
+    turns = np.concatenate(
+        [np.r_[np.full(o, -1), np.full(a, k)] for n, row in enumerate(rows) for k, (o, a) in enumerate(row, first[n])]
+    )
     size = len(mask)
     return Batch(
         ids=rng.integers(2, VOCABULARY, size).astype(np.int32),

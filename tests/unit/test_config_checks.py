@@ -31,6 +31,20 @@ def error_of(*overrides: str) -> str:
         (["ray.dashboard=false", "ray.dashboard_port=2"], "ray.dashboard=false; remove it or set ray.dashboard=true"),
         (["log.wandb_project=x"], "log.wandb=false; remove it or set log.wandb=true"),
         (["eval.tasks=0", "eval.every=2"], "eval.tasks=0; remove it or set eval.tasks"),
+        (["learner.kl_estimator=k2"], "learner.kl_coef=0.0; remove it or set learner.kl_coef"),
+        (
+            ["learner.correction.name=tis", "learner.correction.form=product"],
+            "learner.correction.level=token; remove it or set learner.correction.level=turn",
+        ),
+        (
+            ["learner.objective.length=9"],
+            "learner.objective.aggregate=token_mean; "
+            "remove it or set learner.objective.aggregate=seq_mean_token_sum_norm",
+        ),
+        (
+            ["learner.objective.entropy_last=0.1"],
+            "learner.objective.entropy=0.0; remove it or set learner.objective.entropy",
+        ),
     ],
 )
 def test_a_key_without_effect_names_why_and_what_to_do(overrides: list[str], problem: str) -> None:
@@ -99,6 +113,18 @@ def test_a_plugin_may_make_an_option_depend_on_its_sister() -> None:
 )
 def test_a_value_that_makes_no_sense_is_refused(override: str, problem: str) -> None:
     assert problem in error_of(override)
+
+
+@pytest.mark.parametrize("objective", ["dppo", "decoupled_ppo"])
+def test_a_correction_that_would_count_the_ratio_twice_is_refused(objective: str) -> None:
+    found = error_of(f"learner.objective.name={objective}", "learner.correction.name=mis")
+    assert found.startswith(f"learner.correction.name=mis: the objective {objective} accounts for the sampler itself")
+
+
+def test_what_an_objective_or_a_correction_refuses_is_refused_before_anything_starts() -> None:
+    assert error_of("learner.objective.dual_clip=0.5").startswith("learner.objective.dual_clip=0.5")
+    refused = error_of("learner.correction.name=icepop", "learner.correction.low=1.5")
+    assert refused.startswith("learner.correction.low=1.5: with high=2 the band of w leaves out 1")
 
 
 def test_plain_keys_are_checked_before_any_plugin_is_looked_up() -> None:

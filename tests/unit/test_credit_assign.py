@@ -185,6 +185,9 @@ def test_metrics_count_what_teaches_nothing():
     assert metrics["reward/outcome/mean"] == pytest.approx(4 / 5)
     assert metrics["reward/std"] == pytest.approx(0.4)
     assert metrics["advantage/mean"] == pytest.approx(1 / 5)
+    assert metrics["advantage/turn_0"] == pytest.approx(0.0)  # of a's two and c's two; b's one has no baseline
+    assert metrics["advantage/turn_1"] == pytest.approx(1.0)
+    assert "advantage/turn_2" not in metrics
     assert metrics["response_length/mean"] == pytest.approx(18 / 6)
     assert metrics["num_turns/mean"] == pytest.approx(7 / 6)
     assert metrics["episode/success_rate"] == pytest.approx(4 / 5)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from golden_cases import BATCH, CASES, CLOSE, GOLDENS, MASK, assert_turns, covers, of_batch
+from golden_cases import CASES, CLOSE, GOLDENS, MASK, assert_turns, covers, of_batch
+from objective_pieces import action_tokens
 
 from turnwise.credit.estimators.grpo import Grpo, GrpoConfig
 from turnwise.credit.estimators.rloo import Rloo, RlooConfig
 from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
 from turnwise.credit.returns import turn_returns
-from turnwise.learner import ActionTokens
 from turnwise.learner.divergence import k1, k2, k3
-from turnwise.learner.objectives import Ppo, PpoConfig, token_weights
+from turnwise.learner.objectives.ppo import Ppo, PpoConfig
 
 
 @covers("returns_gamma_1.0", "returns_gamma_0.95")
@@ -55,21 +55,6 @@ def test_turn_loo_is_trloo_where_every_member_of_the_group_has_the_turn():
     np.testing.assert_allclose(found.values[[0, 2], 2], [1.0 - 0.0, 0.0 - 0.5], **CLOSE)
 
 
-def action_tokens(advantages, aggregate):
-    trajectories = np.repeat(np.arange(len(MASK)), MASK.sum(axis=1)).astype(np.int32)
-    tensors = [
-        torch.tensor(np.asarray(x)[MASK], dtype=torch.float64)
-        for x in (BATCH["new_logp"], BATCH["old_logp"], advantages)
-    ]
-    return ActionTokens(
-        logprobs=tensors[0],
-        entropies=torch.zeros_like(tensors[0]),
-        sampler=tensors[1],
-        advantages=tensors[2],
-        weights=torch.tensor(token_weights(trajectories, aggregate)).double(),
-    )
-
-
 @covers("loss_ppo", "loss_dapo_clip_higher")
 @pytest.mark.parametrize("name", ["loss_ppo", "loss_dapo_clip_higher"])
 @pytest.mark.parametrize("aggregate", ["token_mean", "seq_mean_token_sum", "seq_mean_token_mean"])
@@ -78,7 +63,7 @@ def test_ppo_losses_are_those_of_the_goldens(name, aggregate):
     config = PpoConfig(
         clip_low=inputs["clip_low"], clip_high=inputs["clip_high"], dual_clip=inputs["dual_clip_c"], aggregate=aggregate
     )
-    tokens = action_tokens(inputs["advantage"], aggregate)
+    tokens = action_tokens(Ppo(config), inputs["advantage"])
     losses, _ = Ppo(config).token_losses(tokens.logprobs - tokens.sampler, tokens.advantages)
     np.testing.assert_allclose(losses, np.asarray(expected["token_loss"])[MASK], **CLOSE)
     # the weights are float32
@@ -89,9 +74,12 @@ def test_ppo_losses_are_those_of_the_goldens(name, aggregate):
 @covers("loss_dr_grpo")
 def test_dr_grpo_loss_is_the_sum_of_tokens_over_a_constant_length():
     inputs, expected = CASES["loss_dr_grpo"]["inputs"], CASES["loss_dr_grpo"]["expected"]
-    tokens = action_tokens(inputs["advantage"], "seq_mean_token_sum")
-    loss = float(Ppo(PpoConfig()).loss(tokens).loss) / inputs["constant_length"]
-    assert loss == pytest.approx(expected["per_sequence_mean"], rel=GOLDENS["tolerance"]["float32"])
+    objective = Ppo(PpoConfig(aggregate="seq_mean_token_sum_norm", length=inputs["constant_length"]))
+    loss = float(objective.loss(action_tokens(objective, inputs["advantage"])).loss)
+    tolerance = GOLDENS["tolerance"]["float32"]  # the weights are float32
+    assert loss == pytest.approx(expected["per_sequence_mean"], rel=tolerance)
+    # the released sum is not divided by the number of sequences
+    assert loss * len(MASK) == pytest.approx(expected["sum_over_L"], rel=tolerance)
 
 
 @covers("loss_dual_clip")

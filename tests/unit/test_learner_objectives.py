@@ -1,14 +1,18 @@
 """The policy objective beyond the goldens: additivity, gradients, and what a masked or clipped token contributes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from turnwise.errors import UserError
 from turnwise.learner import ActionTokens
-from turnwise.learner.objectives import AGGREGATES, Ppo, PpoConfig, token_weights
+from turnwise.learner.objectives.aggregate import AGGREGATES, token_weights
+from turnwise.learner.objectives.ppo import Ppo, PpoConfig
 
-TRAJECTORIES = np.asarray([0, 0, 0, 2, 2, 5], dtype=np.int32)
+TRAJECTORIES = np.asarray([0, 0, 0, 2, 2, 5])
+TURNS = np.asarray([0, 1, 1, 2, 3, 4])
 
 
 def tokens(logprobs, sampler, advantages, entropies=None, weights=None):
@@ -16,9 +20,13 @@ def tokens(logprobs, sampler, advantages, entropies=None, weights=None):
     tensor = [torch.as_tensor(x, dtype=torch.float64) for x in (sampler, advantages)]
     return ActionTokens(
         logprobs=logprobs,
+        held=logprobs.detach(),
         entropies=entropies if entropies is not None else torch.zeros(n, dtype=torch.float64),
         sampler=tensor[0],
+        base=tensor[0],
         advantages=tensor[1],
+        trajectories=torch.zeros(n, dtype=torch.int64),
+        turns=torch.zeros(n, dtype=torch.int64),
         weights=torch.as_tensor(np.full(n, 1 / n) if weights is None else weights, dtype=torch.float64),
     )
 
@@ -28,17 +36,21 @@ def leaf(values):
 
 
 def test_weights_of_each_aggregate():
-    assert token_weights(TRAJECTORIES, "token_mean").tolist() == pytest.approx([1 / 6] * 6)
-    assert token_weights(TRAJECTORIES, "seq_mean_token_sum").tolist() == pytest.approx([1 / 3] * 6)
+    assert token_weights(TRAJECTORIES, TURNS, "token_mean").tolist() == pytest.approx([1 / 6] * 6)
+    assert token_weights(TRAJECTORIES, TURNS, "seq_mean_token_sum").tolist() == pytest.approx([1 / 3] * 6)
     expected = [1 / 9] * 3 + [1 / 6] * 2 + [1 / 3]
-    assert token_weights(TRAJECTORIES, "seq_mean_token_mean").tolist() == pytest.approx(expected)
+    assert token_weights(TRAJECTORIES, TURNS, "seq_mean_token_mean").tolist() == pytest.approx(expected)
+    expected = [1 / 5, 1 / 10, 1 / 10, 1 / 5, 1 / 5, 1 / 5]
+    assert token_weights(TRAJECTORIES, TURNS, "turn_mean").tolist() == pytest.approx(expected)
+    norm = token_weights(TRAJECTORIES, TURNS, "seq_mean_token_sum_norm", 8)
+    assert norm.tolist() == pytest.approx([1 / 24] * 6)
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_micro_batches_add_up_to_the_minibatch(aggregate):
     rng = np.random.default_rng(0)
     new, old, advantages = rng.normal(size=(3, 6))
-    weights = token_weights(TRAJECTORIES, aggregate)
+    weights = token_weights(TRAJECTORIES, TURNS, aggregate)
     objective = Ppo(PpoConfig(aggregate=aggregate, entropy=0.1))
 
     def loss(part):
@@ -90,6 +102,13 @@ def test_the_entropy_bonus_lowers_the_loss():
     assert result.loss.item() == pytest.approx(-1.0)
     assert entropies.grad.tolist() == pytest.approx([-0.25, -0.25])
     assert objective.needs_entropy
+
+
+@pytest.mark.parametrize(("progress", "coefficient"), [(0.0, 0.5), (0.5, 0.3), (1.0, 0.1)])
+def test_the_entropy_bonus_may_fall_to_its_last_value(progress, coefficient):
+    objective = Ppo(PpoConfig(entropy=0.5, entropy_last=0.1))
+    given = tokens(leaf([0.0]), [0.0], [0.0], leaf([2.0]))
+    assert objective.loss(dataclasses.replace(given, progress=progress)).loss.item() == pytest.approx(-2 * coefficient)
 
 
 def test_a_dual_clip_that_would_cut_into_the_clip_is_refused():

@@ -21,6 +21,7 @@ from turnwise.config.merge import check_keys, checked
 from turnwise.config.plugins import check_name, complete_section, options_of, plugin_sections
 from turnwise.config.schema import RunConfig
 from turnwise.config.source import Tree, read_tree
+from turnwise.learner.build import build_objective
 from turnwise.registry import lookup
 
 
@@ -63,6 +64,7 @@ def _finish(node: DictConfig, known: dict[str, KeySpec], explicit: frozenset[str
     assert isinstance(config, RunConfig)
     estimator = lookup("estimator", config.credit.estimator["name"])
     check_together(config, estimator)
+    build_objective(config.learner)
     return Loaded(config=config, node=node, explicit=explicit, values=values, known=known, path=path)
 
 

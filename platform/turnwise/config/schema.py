@@ -121,6 +121,15 @@ class LearnerConfig:
     epochs: int = key(1, "passes over a batch", at_least=1)
     micro_batch_tokens: int = key(16384, "padded tokens in one forward pass", at_least=1)
     objective: dict[str, Any] = key({"name": "ppo"}, "the policy objective, {name: ..., options}", plugin="objective")
+    correction: dict[str, Any] = key(
+        {"name": "none"},
+        "weights against the mismatch of sampler and learner, {name: ..., options}",
+        plugin="correction",
+    )
+    kl_coef: float = key(0.0, "coefficient of the KL term, towards the model that the run began with", at_least=0)
+    kl_estimator: str = key(
+        "k3", "estimator of the KL term", only_if=("learner.kl_coef", True), one_of=("k1", "k2", "k3")
+    )
     threads: int = key(2, "CPU threads", at_least=1)
 
 

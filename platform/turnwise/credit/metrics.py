@@ -14,6 +14,9 @@ from turnwise.credit.baseline import group_codes, group_sum
 from turnwise.credit.returns import trajectory_scores, weighted_scores
 from turnwise.records import Group
 
+NUM_TURNS = 8
+"""Turns whose advantages are shown one by one."""
+
 
 def credit_metrics(rewards: TurnRewards, advantages: TurnAdvantages) -> dict[str, float]:
     """Return rewards, advantages, lengths, and how much of the batch teaches nothing."""
@@ -23,6 +26,7 @@ def credit_metrics(rewards: TurnRewards, advantages: TurnAdvantages) -> dict[str
         **_mean_and_std("reward", scores[known]),
         **_channel_means(rewards),
         **_mean_and_std("advantage", advantages.values[advantages.mask]),
+        **_by_turn(advantages),
         **_group_counts(rewards),
         "credit/masked_share": 1.0 - float(advantages.mask.sum()) / max(1.0, float(num_turns.sum())),
         "response_length/mean": float(rewards.num_tokens.sum(axis=1).mean()),
@@ -42,6 +46,13 @@ def success_rate(groups: Sequence[Group], channel: str, threshold: float) -> dic
 
 def _mean_and_std(name: str, values: Array) -> dict[str, float]:
     return {f"{name}/mean": float(values.mean()), f"{name}/std": float(values.std())} if len(values) else {}
+
+
+def _by_turn(advantages: TurnAdvantages) -> dict[str, float]:
+    """Return the mean advantage of each of the first turns, of the trajectories that train on it."""
+    first = range(min(NUM_TURNS, advantages.values.shape[1]))
+    chosen = {k: advantages.values[advantages.mask[:, k], k] for k in first}
+    return {f"advantage/turn_{k}": float(values.mean()) for k, values in chosen.items() if len(values)}
 
 
 def _channel_means(rewards: TurnRewards) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from turnwise.learner import ActionTokens
 from turnwise.learner.divergence import k1, k3
-from turnwise.learner.objectives import MAX_LOG_RATIO
+from turnwise.learner.objectives.ratio import ratio
 
 
 @dataclass(slots=True)
@@ -27,12 +27,15 @@ class UpdateReport:
         """Collect a micro-batch; `is_fresh` [n] marks tokens sampled by the weights that the update starts from."""
         new = tokens.logprobs.detach()
         columns = {
-            "ratio": (new - tokens.sampler).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp(),
+            "ratio": ratio(new - tokens.base),
             "approx_kl_k1": k1(tokens.sampler, new),
             "approx_kl_k3": k3(tokens.sampler, new),
             "entropy": tokens.entropies.detach(),
             **{name: values.detach() for name, values in per_token.items()},
         }
+        if tokens.correction is not None:
+            columns |= {"correction_weight": tokens.correction}
+            columns |= {"correction_rejected": (tokens.correction == 0).to(tokens.correction.dtype)}
         for name, values in columns.items():
             self.columns.setdefault(name, []).append(values)
         if not self.losses:
@@ -48,9 +51,9 @@ class UpdateReport:
         merged = {name: torch.cat(values).double() for name, values in self.columns.items()}
         found = {f"learner/{name}": float(values.mean()) for name, values in merged.items() if name != "ratio"}
         if "ratio" in merged:
-            ratio = merged["ratio"]
-            found |= {"learner/ratio_min": float(ratio.min()), "learner/ratio_max": float(ratio.max())}
-            found |= {"learner/ratio_mean": float(ratio.mean()), "learner/tokens": float(len(ratio))}
+            ratios = merged["ratio"]
+            found |= {"learner/ratio_min": float(ratios.min()), "learner/ratio_max": float(ratios.max())}
+            found |= {"learner/ratio_mean": float(ratios.mean()), "learner/tokens": float(len(ratios))}
         mismatch = torch.cat(self.mismatches) if self.mismatches else torch.zeros(0)
         if len(mismatch):
             found |= {

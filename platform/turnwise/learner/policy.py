@@ -8,8 +8,7 @@ dropout would make log-probabilities that the sampler never had. Weights are kep
 from __future__ import annotations
 
 import copy
-import json
-import shutil
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,35 +16,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM
-from transformers.utils import logging as transformers_logging
 
-from turnwise.config.plugins import build_plugin
 from turnwise.config.schema import LearnerConfig
 from turnwise.engine.checksum import checksum
 from turnwise.errors import NumericsError, UserError
-from turnwise.learner import ActionTokens, Objective
+from turnwise.learner import ActionTokens
+from turnwise.learner.build import build_objective
+from turnwise.learner.fixed import Column, fixed_columns
+from turnwise.learner.folder import PROGRESS_FILE, copy_tokenizer, load_model, read_progress, write_progress
 from turnwise.learner.forward import check_head, token_logprobs
+from turnwise.learner.gradient import Minibatch, PolicyLoss, accumulate
 from turnwise.learner.metrics import UpdateReport
-from turnwise.learner.microbatch import Indices, MicroBatch, PackedRows, deal, split
+from turnwise.learner.microbatch import Indices, MicroBatch, PackedRows, deal, split, trained_lengths
 from turnwise.learner.schedule import learning_rate
 from turnwise.learner.weights import exported, load_optimizer, restore_weights, save_optimizer
-from turnwise.records import SCHEMA_VERSION, Batch
+from turnwise.records import Batch
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-)
-"""Copied byte for byte into every checkpoint: a tokenizer that is loaded and saved again may come out different."""
 
 
 class Learner:
@@ -73,10 +60,11 @@ class Learner:
         self.config, self.version, self.num_sft_steps = config, 0, 0
         self._path, self._seed, self._temperature, self._dtype = Path(model_path), seed, temperature, DTYPES[dtype]
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = _load_model(self._path).to(self.device)
+        self.model = load_model(self._path).to(self.device)
         check_head(self.model, str(model_path))
-        objective, options = build_plugin("objective", config.objective, "learner.objective")
-        self._objective: Objective = objective(options)
+        objective, self._correction = build_objective(config)
+        self._loss = PolicyLoss(objective=objective, kl_coef=config.kl_coef, kl_estimator=config.kl_estimator)
+        self._reference: Any = None  # the model that the run began with, once an update has asked for it
         self._optimizer = self._new_optimizer()
         self._sft_optimizer: torch.optim.Optimizer | None = None
 
@@ -89,11 +77,14 @@ class Learner:
         self._sft_optimizer = None
         lr = learning_rate(self.config, self.version)
         report = UpdateReport()
+        fixed = fixed_columns(
+            batch, self._correction, self._proximal_logprobs, self._reference_logprobs if self.config.kl_coef else None
+        )
         before = self._snapshot() if self.config.minibatches * self.config.epochs > 1 else None
         try:
             for epoch in range(self.config.epochs):
                 for rows in deal(batch, self.config.minibatches, (self._seed, self.version, epoch)):
-                    self._policy_step(batch, rows, lr, report)
+                    self._policy_step(batch, fixed, rows, lr, report)
         except NumericsError:
             self._restore(before)
             raise
@@ -132,18 +123,17 @@ class Learner:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
-        for name in TOKENIZER_FILES:
-            if (self._path / name).is_file():
-                shutil.copyfile(self._path / name, folder / name)
+        copy_tokenizer(self._path, folder)
         save_optimizer(self.model, self._optimizer, folder / "optimizer.safetensors")
-        (folder / "learner.json").write_text(json.dumps(self._progress(), indent=2) + "\n", encoding="utf-8")
+        # the only randomness is the dealing of minibatches, a function of seed, version and epoch
+        write_progress(folder, {"version": self.version, "num_sft_steps": self.num_sft_steps, "seed": self._seed})
 
     def load(self, folder: str | Path) -> None:
         """Go on exactly where `save` was; UserError for a folder that is not a checkpoint of this model."""
         folder = Path(folder)
-        progress = _read_progress(folder)
+        progress = read_progress(folder)
         try:
-            restore_weights(self.model, _load_model(folder))
+            restore_weights(self.model, load_model(folder))
         except ValueError as error:
             raise UserError(
                 "model.path", folder, str(error), "resume with the model that the run began with"
@@ -162,48 +152,67 @@ class Learner:
             "threads": torch.get_num_threads(),
         }
 
-    def _policy_step(self, batch: Batch, rows: Indices, lr: float, report: UpdateReport) -> None:
+    def _policy_step(
+        self, batch: Batch, fixed: dict[str, Column], rows: Indices, lr: float, report: UpdateReport
+    ) -> None:
         micros = list(split(batch, rows, self.config.micro_batch_tokens)) if len(rows) else []
         if not micros:
             report.num_empty += 1
             return
         places = np.concatenate([micro.tokens for micro in micros])
-        row_of = np.searchsorted(batch.row_offsets, places, side="right") - 1
-        weights = self._objective.token_weights(batch.row_trajectories[row_of])
-        total, start = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for micro in micros:
-            stop = start + len(micro.tokens)
-            total += self._policy_loss(batch, micro, weights[start:stop], report)
-            start = stop
-        norm = self._step(self._optimizer, lr, float(total))
-        report.add_step(float(total), norm)
+        columns = {name: column[places] for name, column in fixed.items()}
+        columns["weights"] = self._loss.objective.token_weights(columns["trajectories"], columns["turns"])
+        minibatch = Minibatch(
+            micros=micros,
+            columns={name: self._tensor(column) for name, column in columns.items()},
+            progress=min(1.0, self.version / max(1, self.config.updates - 1)),
+        )
+        is_fresh = self._tensor(batch.versions[places] == self.version)
 
-    def _policy_loss(
-        self, batch: Batch, micro: MicroBatch, weights: NDArray[np.float32], report: UpdateReport
-    ) -> torch.Tensor:
-        logprobs, entropies = self._forward(
-            micro, temperature=self._temperature, entropy_gradient=self._objective.needs_entropy
-        )
-        tokens = ActionTokens(
-            logprobs=logprobs,
-            entropies=entropies,
-            sampler=self._tensor(batch.logprobs[micro.tokens]),
-            advantages=self._tensor(batch.advantages[micro.tokens]),
-            weights=self._tensor(weights),
-        )
-        result = self._objective.loss(tokens)
-        result.loss.backward()  # type: ignore[no-untyped-call]
-        report.add_tokens(tokens, result.per_token, self._tensor(batch.versions[micro.tokens] == self.version))
-        return result.loss.detach()
+        def collect(part: slice, tokens: ActionTokens, per_token: Mapping[str, torch.Tensor]) -> None:
+            report.add_tokens(tokens, per_token, is_fresh[part])
+
+        total = float(accumulate(self._loss, self._policy_forward, minibatch, collect))
+        report.add_step(total, self._step(self._optimizer, lr, total))
+
+    def _policy_forward(self, micro: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        needs_entropy = self._loss.objective.needs_entropy
+        return self._forward(micro, temperature=self._temperature, entropy_gradient=needs_entropy)
 
     def _forward(
-        self, micro: MicroBatch, *, temperature: float, entropy_gradient: bool = False
+        self, micro: MicroBatch, *, temperature: float, entropy_gradient: bool = False, model: Any = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ids, select, targets = (self._tensor(array) for array in (micro.ids, micro.select, micro.targets))
         with self._autocast():
             return token_logprobs(
-                self.model, ids, select, targets, temperature=temperature, entropy_gradient=entropy_gradient
+                model or self.model, ids, select, targets, temperature=temperature, entropy_gradient=entropy_gradient
             )
+
+    def _proximal_logprobs(self, batch: Batch) -> Column:
+        return self._logprobs(self.model, batch)
+
+    def _reference_logprobs(self, batch: Batch) -> Column:
+        if self._reference is None:
+            self._reference = self._starting_model()
+        return self._logprobs(self._reference, batch)
+
+    def _logprobs(self, model: Any, batch: Batch) -> Column:
+        """Return [T] log-probabilities of the trained tokens under a model, without gradient; 0 elsewhere."""
+        found = np.zeros(len(batch.ids), dtype=np.float32)
+        rows = np.flatnonzero(trained_lengths(batch) > 0)
+        for micro in split(batch, rows, self.config.micro_batch_tokens):
+            with torch.no_grad():
+                logprobs, _ = self._forward(micro, temperature=self._temperature, model=model)
+            found[micro.tokens] = logprobs.cpu().numpy()
+        return found
+
+    def _starting_model(self) -> Any:
+        """Return the model that the run began with: this one before its first update, else what it was loaded from."""
+        if self.version == 0:
+            return copy.deepcopy(self.model).requires_grad_(False)
+        if self.num_sft_steps:
+            _check_warm_start(self._path, self.num_sft_steps)
+        return load_model(self._path).to(self.device).requires_grad_(False)
 
     def _step(self, optimizer: torch.optim.Optimizer, lr: float, loss: float) -> float:
         """Clip, step and clear the gradients; return their norm before clipping."""
@@ -248,27 +257,6 @@ class Learner:
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _progress(self) -> dict[str, Any]:
-        # the only randomness is the dealing of minibatches, a function of seed, version and epoch
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "version": self.version,
-            "num_sft_steps": self.num_sft_steps,
-            "seed": self._seed,
-        }
-
-
-def _load_model(path: Path) -> Any:
-    transformers_logging.disable_progress_bar()  # a bar of milliseconds in every log
-    try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            "model.path", path, f"cannot be loaded ({reason})", "give a folder in Hugging Face format"
-        ) from error
-    return model.eval()
-
 
 def _check_finite(batch: Batch) -> None:
     """Refuse bad inputs by name; an infinite log-probability would otherwise vanish in the clamped ratio."""
@@ -278,17 +266,9 @@ def _check_finite(batch: Batch) -> None:
             raise NumericsError(f"{num_bad} of {batch.num_loss_tokens} {name} in the batch are not finite")
 
 
-def _read_progress(folder: Path) -> dict[str, Any]:
-    path = folder / "learner.json"
-    try:
-        progress: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            "checkpoint", folder, f"learner.json cannot be read ({error})", "give a complete checkpoint"
-        ) from error
-    if progress.get("schema_version") != SCHEMA_VERSION:
-        remedy = "resume with the Turnwise that wrote it"
-        raise UserError(
-            "checkpoint", folder, f"schema_version {progress.get('schema_version')} is not {SCHEMA_VERSION}", remedy
-        )
-    return progress
+def _check_warm_start(path: Path, num_sft_steps: int) -> None:
+    """Refuse as the reference a model that is not the warm-started one that the run began with."""
+    found = int(read_progress(path)["num_sft_steps"]) if (path / PROGRESS_FILE).is_file() else 0
+    if found != num_sft_steps:
+        problem = f"has {found} steps of warm start; the KL term needs the model after {num_sft_steps}"
+        raise UserError("model.path", path, problem, "resume with the run's warm-started model, or set kl_coef to 0")
