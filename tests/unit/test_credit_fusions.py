@@ -350,6 +350,15 @@ def test_trust_weighs_turns_or_whole_trajectories():
     assert (by_trajectory.turn["process"].tolist(), by_trajectory.outcome["process"].tolist()) == ([[0.5, 1.0]], [2.0])
 
 
+def test_a_masked_confidence_masks_its_turn_or_its_trajectory():
+    batch = of_channels(["a"], [2], process=([[0.5, 1.0]], [2.0]), trust=([[1.0, None]], None))
+    by_turn, by_trajectory = (fusion("trust", scope=scope).fuse(batch) for scope in ("turn", "trajectory"))
+    assert by_turn.turn_mask["process"].tolist() == [[True, False]]
+    assert by_turn.outcome_mask["process"].tolist() == [True]
+    assert not by_trajectory.turn_mask["process"].any()
+    assert not by_trajectory.outcome_mask["process"].any()
+
+
 def test_a_judge_that_prefers_wrong_answers_counts_less_in_that_group():
     judged = [0.2, 0.8, 0.9, 0.1, 0.7, None, 0.4, 0.4]
     batch = of_channels(
