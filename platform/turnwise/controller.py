@@ -152,7 +152,7 @@ class Controller:
         self._num_updates += 1
         declared = self._config.credit.channels if self._num_updates < PATIENCE else self._seen_channels
         threshold = (self._config.eval.success_channel, self._config.eval.success_threshold)
-        return assign(groups, self._config.credit, declared=declared, success=threshold)
+        return assign(groups, self._config.credit, declared=declared, success=threshold, update=self.progress.update)
 
     def counts(self) -> dict[str, float]:
         """Return the running totals, and the failures since the last call, as metrics."""

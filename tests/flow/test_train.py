@@ -108,6 +108,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one(cluster_address: str, tmp_pat
     assert len(ids) == len(set(ids)) == 64
 
 
+def test_an_annealed_channel_that_a_fusion_makes_goes_by_the_update_over_a_resume(
+    cluster_address: str, tmp_path: Path
+) -> None:
+    short = {"name": "overlong", "max_tokens": 1, "buffer": 1}  # a penalty of 1 for everyone
+    changes = {
+        "credit__channels": {"outcome": 1.0, "overlong": 1.0},
+        "credit__fuse": [short, {"name": "anneal", "channel": "overlong", "over": 4}],
+        "eval__tasks": 0,
+        "sft__steps": 0,
+    }
+    small_run(cluster_address, tmp_path, learner__updates=3, **changes)
+    small_run(cluster_address, tmp_path, learner__updates=6, resume=True, **changes)
+    penalties = [entry["reward/outcome/mean"] - entry["reward/mean"] for entry in entries(tmp_path / "run")]
+    np.testing.assert_allclose(penalties, [1.0, 0.75, 0.5, 0.25, 0.0, 0.0], atol=1e-9)
+
+
 def test_no_trained_token_is_older_than_allowed(cluster_address: str, tmp_path: Path) -> None:
     small_run(cluster_address, tmp_path, rollout__max_staleness=1, learner__updates=4)
     behind = [entry["async/staleness_max"] for entry in entries(tmp_path / "run") if "async/staleness_max" in entry]

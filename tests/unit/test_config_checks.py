@@ -9,6 +9,7 @@ from turnwise import registry
 from turnwise.config import build_plugin, key, load_config
 from turnwise.config.effects import check_effects
 from turnwise.config.keys import schema, walk
+from turnwise.config.plugins import channels_in
 from turnwise.config.schema import Bounds
 from turnwise.errors import UserError
 from turnwise.registry import register
@@ -179,3 +180,56 @@ def test_a_group_of_one_names_the_estimator_that_was_chosen() -> None:
 def test_every_number_of_the_schema_is_bounded() -> None:
     free = {name for name, spec in schema().items() if spec.hint in (int, float) and spec.bounds == Bounds()}
     assert free == {"eval.success_threshold"}
+
+
+TWO = "credit.channels={outcome: 1.0, process: 0.5, rubric: 0.0}"
+
+
+@pytest.mark.parametrize(
+    ("fusions", "problem"),
+    [
+        ("{name: gate, levels: [[process], [outcome]]}, {name: renorm}", None),
+        ("{name: only_positive}, {name: anneal, over: 5}", None),
+        (
+            "{name: gate, levels: [[format], [outcome]]}",
+            "credit.channels.format=null: credit.fuse.0: the fusion gate needs this channel; add format: 0.0 "
+            "and a scorer that gives it to rewards",
+        ),
+        (
+            "{name: clip}, {name: constrain, constraints: {safe: 1.0}}",
+            "credit.channels.safe=null: credit.fuse.1: the fusion constrain needs this channel; add safe: 0.0",
+        ),
+        (
+            "{name: overlong}",
+            "credit.channels.overlong=null: credit.fuse.0: the fusion overlong needs this channel; add overlong: 1.0",
+        ),
+        (
+            "{name: only_positive, rubric: process}",
+            "credit.channels.process=0.5: credit.fuse.0: the fusion only_positive folds it into another channel, "
+            "so it counts twice; use 0.0",
+        ),
+        (
+            "{name: anneal, channel: rubric}",
+            "credit.channels.rubric=0.0: credit.fuse.0: the fusion anneal changes a weight that is 0",
+        ),
+        ("{name: clip}, {name: gate}", "credit.fuse.1.levels=[]: a gate needs two levels of channels"),
+        ("{name: tiers, alpha: 1.0}", "credit.fuse.0.alpha=1.0: is too large; use a number below 1"),
+        ("{name: gates}", "credit.fuse.0.name=gates: no such fuse; did you mean gate?"),
+        (
+            "{name: ensemble, channels: [rubric, process], how: mean, penalty: 2.0}",
+            "credit.fuse.0.penalty=2.0: has no effect because credit.fuse.0.how=mean",
+        ),
+    ],
+)
+def test_fusions_are_checked_with_the_channels_they_name(fusions: str, problem: str | None) -> None:
+    overrides = [TWO, f"credit.fuse=[{fusions}]"]
+    if problem is None:
+        assert load_config(None, overrides).config.credit.fuse
+    else:
+        assert problem in error_of(*overrides)
+
+
+def test_options_that_hold_channels_may_be_one_a_list_lists_or_a_mapping() -> None:
+    values = ["a", ["a", "b"], [["a"], ["b", "c"]], {"a": 1.0, "b": 0.0}, None, "", []]
+    found = [channels_in(value) for value in values]
+    assert found == [["a"], ["a", "b"], ["a", "b", "c"], ["a", "b"], [], [], []]

@@ -30,6 +30,7 @@ DOCS = ROOT / "docs"
 SECTION = {
     "correction": "learner.correction",
     "estimator": "credit.estimator",
+    "fuse": "credit.fuse.N",
     "objective": "learner.objective",
     "scorer": "rewards.N",
 }

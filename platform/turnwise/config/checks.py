@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from turnwise.config.keys import KeySpec, shown
-from turnwise.config.schema import Bounds, RunConfig
+from turnwise.config.plugins import build_plugin, named_channels
+from turnwise.config.schema import Bounds, CreditConfig, RunConfig
 from turnwise.errors import UserError
 
 
@@ -76,6 +77,36 @@ def _check_value_options(config: RunConfig, options: Sequence[str]) -> None:
             problem = f"the estimator {estimator['name']} reads values there, which are no reward: its weight must be 0"
             remedy = f"add {estimator[option]}: 0.0 to credit.channels, and a scorer that gives it to rewards"
             raise UserError(f"credit.estimator.{option}", estimator[option], problem, remedy)
+
+
+def check_fusions(credit: CreditConfig) -> None:
+    """Refuse a fusion whose options do not go together, or whose channels are unknown or weigh what they must not."""
+    for index, section in enumerate(credit.fuse):
+        key = f"credit.fuse.{index}"
+        found, options = build_plugin("fuse", section, key)
+        try:
+            fusion = found(options)
+        except UserError as error:
+            raise UserError(f"{key}.{error.field}", error.value, error.problem, error.remedy) from None
+        _check_fused_channels(fusion, f"{key}: the fusion {section['name']}", credit.channels)
+
+
+def _check_fused_channels(fusion: Any, which: str, weights: Mapping[str, float]) -> None:
+    made, weighted, folded = (
+        set(named_channels(fusion, name)) for name in ("made_options", "weighted_options", "folded_options")
+    )
+    for channel in sorted(set(named_channels(fusion, "channel_options")) | made | weighted | folded):
+        weight = weights.get(channel)
+        field, wanted = f"credit.channels.{channel}", float(channel in made | weighted)
+        if weight is None:
+            remedy = f"add {channel}: {wanted}" + ("" if channel in made else " and a scorer that gives it to rewards")
+            raise UserError(field, "null", f"{which} needs this channel", remedy)
+        if channel in weighted and weight == 0.0:
+            raise UserError(
+                field, weight, f"{which} changes a weight that is 0", "give it a weight, or remove the fusion"
+            )
+        if channel in folded and weight != 0.0:
+            raise UserError(field, weight, f"{which} folds it into another channel, so it counts twice", "use 0.0")
 
 
 def _check_learner(config: RunConfig) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from turnwise.config.checks import check_bounds, check_together
+from turnwise.config.checks import check_bounds, check_fusions, check_together
 from turnwise.config.effects import check_effects
 from turnwise.config.keys import KeySpec, default_of, schema, select
 from turnwise.config.merge import check_keys, checked
@@ -65,6 +65,7 @@ def _finish(node: DictConfig, known: dict[str, KeySpec], explicit: frozenset[str
     estimator = lookup("estimator", config.credit.estimator["name"])
     check_together(config, estimator)
     build_objective(config.learner)
+    check_fusions(config.credit)
     return Loaded(config=config, node=node, explicit=explicit, values=values, known=known, path=path)
 
 

@@ -25,6 +25,19 @@ def build_plugin(kind: str, section: Tree, field: str | None = None) -> tuple[An
     return found, config(**options) if config is not None else None
 
 
+def named_channels(plugin: Any, attribute: str) -> list[str]:
+    """Return the channels in those options of a built plug-in (its `config`) that its class lists as `attribute`."""
+    options = getattr(plugin, attribute, ())
+    return [name for option in options for name in channels_in(getattr(plugin.config, option))]
+
+
+def channels_in(value: Any) -> list[str]:
+    """Return the channels that an option holds: one, a list (of lists), or a mapping by channel; null and "": none."""
+    if isinstance(value, str) or value is None:
+        return [value] if value else []
+    return [name for item in value for name in channels_in(item)]
+
+
 def config_class(found: Any) -> type | None:
     """Return the `Config` dataclass of a plug-in's class, or None."""
     config = getattr(found, "Config", None)

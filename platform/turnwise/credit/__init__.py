@@ -37,6 +37,7 @@ class TurnRewards:
     state_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns] equal = the same state before the action
     belief_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns] equal = the same belief before the action
     turn_scored: Mapping[str, Mask] = field(default_factory=dict)  # by channel, [N, K] the turn has a score of its own
+    update: int = 0  # updates done before this batch; what changes over training goes by it
 
     @property
     def channels(self) -> list[str]:
@@ -60,7 +61,16 @@ class TurnAdvantages:
 
 
 class Fusion(Protocol):
-    """Changes rewards before they are estimated (gate, renormalise, filter). Built with an instance of its `Config`."""
+    """Changes rewards before they are estimated (gate, shape, combine). Built with an instance of its `Config`.
+
+    Its constructor refuses options that do not go together (UserError, checked before a run). Class attributes, where
+    they are, name options that hold a channel, a list of channels or a mapping by channel; `config.checks` reads them:
+
+    - `channel_options`: every such channel must stand in `credit.channels`; weight 0 is enough to be read.
+    - `weighted_options`: those that need a weight other than 0.
+    - `folded_options`: those that go into another channel, whose own weight must be 0, or they would count twice.
+    - `made_options`: those that the fusion itself fills. They stand in `credit.channels` too, but no scorer gives them.
+    """
 
     def fuse(self, rewards: TurnRewards) -> TurnRewards:
         """Return new rewards; the arrays given are left as they are."""

@@ -7,10 +7,11 @@ order they arrive.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
-from turnwise.config.plugins import build_plugin
+from turnwise.config.plugins import build_plugin, named_channels
 from turnwise.credit import Estimator, Fusion
 from turnwise.credit.fuse import fuse
 from turnwise.credit.metrics import credit_metrics, success_rate
@@ -34,19 +35,23 @@ def assign(
     *,
     declared: Collection[str] = (),
     success: tuple[str, float] = ("outcome", 0.5),
+    update: int = 0,
 ) -> tuple[Batch, dict[str, float]]:
     """Return the packed batch, sorted by group id and index, and the metrics of its rewards and credit.
 
-    `declared` names channels that may be absent from a batch without being a mistake; `success` is the channel and the
-    threshold of `episode/success_rate`. ValueError without any trajectory; for wrong scores see `turn_rewards`.
+    `declared` names channels that may be absent from a batch without being a mistake (those that a fusion makes may be,
+    too); `success` is the channel and the threshold of `episode/success_rate`; `update` counts the updates done before.
+    ValueError without any trajectory; for wrong scores see `turn_rewards`.
     """
     groups = ordered(groups)
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
     if not trajectories:
         raise ValueError("no trajectories to assign credit to")
-    fusions: list[Fusion] = [_built("fuse", spec, "credit.fuse") for spec in config.fuse]
+    fusions: list[Fusion] = [_built("fuse", spec, f"credit.fuse.{i}") for i, spec in enumerate(config.fuse)]
+    made = {channel for fusion in fusions for channel in named_channels(fusion, "made_options")}
     estimator: Estimator = _built("estimator", config.estimator, "credit.estimator")
-    rewards = fuse(turn_rewards(groups, config.channels, declared), fusions)
+    scored = turn_rewards(groups, config.channels, {*declared, *made})
+    rewards = fuse(dataclasses.replace(scored, update=update), fusions)
     advantages = estimator.estimate(rewards)
     batch = pack(trajectories, to_tokens(advantages, trajectories))
     return batch, {**credit_metrics(rewards, advantages), **success_rate(groups, *success)}

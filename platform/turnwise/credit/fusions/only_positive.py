@@ -1,0 +1,63 @@
+"""C-GRPO's reward (arXiv 2601.06021; algorithms.md 2): a rubric ranks what succeeded and gives a failure nothing.
+
+With R_o the outcome's and R_r the rubric's sum over a trajectory:
+
+    R = (1 - alpha) R_o + alpha R_o Rhat,    Rhat_i = R_r,i / max over the whole group of R_r,j
+
+Rhat is 0 where the maximum is 0. The maximum runs over everyone whose rubric score is known, those with a wrong answer
+included: they show what could have been evidenced. (The released code puts the raw R_r for Rhat.) All scores of the
+outcome channel, of turns and of the whole, are multiplied by the same factor, so their sum is R; where R_o is not
+positive the factor is 1 - alpha. A masked rubric score masks the outcome, of a failure too. JudgeError for a rubric
+score below 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from turnwise.config.schema import key
+from turnwise.credit import Array, Mask, TurnRewards
+from turnwise.credit.baseline import group_codes
+from turnwise.credit.channel import channel_of, check_range, total, with_channel
+
+
+@dataclass
+class OnlyPositiveConfig:
+    """Options of `only_positive`."""
+
+    outcome: str = key("outcome", "the channel of the outcome, which is changed")
+    rubric: str = key("rubric", "the channel of rubric scores, at least 0; it goes into the outcome")
+    alpha: float = key(0.3, "share of a success that the rubric decides", above=0, at_most=1)
+
+
+class OnlyPositive:
+    """The fusion `only_positive`."""
+
+    Config = OnlyPositiveConfig
+    channel_options = ("outcome", "rubric")
+    folded_options = ("rubric",)
+
+    def __init__(self, config: OnlyPositiveConfig) -> None:
+        """Take the options as they are; the configuration has checked them."""
+        self.config = config
+
+    def fuse(self, rewards: TurnRewards) -> TurnRewards:
+        """Return the rewards with the outcome weighed by the rubric."""
+        outcome, _ = total(rewards, self.config.outcome)
+        rubric, known = total(rewards, self.config.rubric)
+        check_range(rewards, self.config.rubric, rubric, known, low=0.0, high=np.inf)
+        share = relative_to_best(rubric, known, rewards)
+        factor = 1.0 - self.config.alpha + self.config.alpha * np.where(outcome > 0.0, share, 0.0)
+        return with_channel(
+            rewards, self.config.outcome, channel_of(rewards, self.config.outcome).scaled(factor, known)
+        )
+
+
+def relative_to_best(values: Array, known: Mask, rewards: TurnRewards) -> Array:
+    """Return [N] each value over the largest known one of its group; 0 where that is 0 or the value is unknown."""
+    codes = group_codes(rewards.group)
+    best = np.zeros(int(codes.max(initial=-1)) + 1)
+    np.maximum.at(best, codes, np.where(known, values, 0.0))
+    return np.where(known & (best[codes] > 0.0), values / np.where(best > 0.0, best, 1.0)[codes], 0.0)
