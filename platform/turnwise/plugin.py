@@ -12,6 +12,10 @@ _ITEMS = (
     ("estimator", "rloo", "turnwise.credit.estimators.rloo:Rloo"),
     ("estimator", "turn_loo", "turnwise.credit.estimators.turn_loo:TurnLoo"),
     ("estimator", "state_gae", "turnwise.credit.estimators.state_gae:StateGae"),
+    ("select", "dynamic_sampling", "turnwise.credit.selections.dynamic_sampling:DynamicSampling"),
+    ("select", "overlong", "turnwise.credit.selections.overlong:Overlong"),
+    ("select", "prof", "turnwise.credit.selections.prof:Prof"),
+    ("select", "rorecomp", "turnwise.credit.selections.rorecomp:Rorecomp"),
     ("objective", "ppo", "turnwise.learner.objectives:Ppo"),
 )
 

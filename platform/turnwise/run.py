@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from turnwise.config import Loaded
 from turnwise.controller import Controller, Progress
+from turnwise.credit.select import Selector
 from turnwise.dispatch import Dispatcher
 from turnwise.fleet import Fleet
 from turnwise.keeper import Keeper, Saved, load_saved
@@ -136,8 +137,9 @@ class Run:
             seed=config.seed,
             stall_s=config.timeouts.stall_s,
             describe=self._waited_for,
+            selector=Selector.of(config.credit),
             state=saved.stream if saved else StreamState(),
-            ready=saved.pending if saved else (),
+            pending=saved.pending if saved else (),
         )
         self._keeper = Keeper(
             config,

@@ -27,7 +27,12 @@ from turnwise_agents import TINY_MODEL
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SECTION = {"estimator": "credit.estimator", "objective": "learner.objective", "scorer": "rewards.N"}
+SECTION = {
+    "estimator": "credit.estimator",
+    "objective": "learner.objective",
+    "scorer": "rewards.N",
+    "select": "credit.select.N",
+}
 ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]*)` \| (.*) \| ([^|]*) \|$")
 FILE = re.compile(r"^<!-- file: (\S+) -->\n```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

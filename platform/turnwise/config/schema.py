@@ -97,6 +97,15 @@ class CreditConfig:
     """From scores to advantages."""
 
     channels: dict[str, float] = key({"outcome": 1.0}, "weights of the reward channels that are used")
+    select: list[Any] = key(
+        [], "selections of what is trained on, applied in order, each {name: ..., options}", plugin="select"
+    )
+    max_batches: int = key(
+        10,
+        "batches' worth of groups that may be scored for one batch before too little is left of them",
+        only_if=("credit.select", True),
+        at_least=1,
+    )
     fuse: list[Any] = key([], "fusions applied in order, each {name: ..., options}", plugin="fuse")
     estimator: dict[str, Any] = key(
         {"name": "turn_loo"}, "the advantage estimator, {name: ..., options}", plugin="estimator"
