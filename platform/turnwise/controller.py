@@ -165,6 +165,8 @@ class Controller:
         if self._config.credit.select:
             totals |= {"select/kept": float(state.num_kept), "select/waiting": float(self._stream.num_buffered)}
             totals |= {f"select/dropped/{name}": float(count) for name, count in sorted(state.left_out.items())}
+        if self._stream.curriculum is not None:
+            totals |= self._stream.curriculum.metrics()
         new_failures = self.progress.failures - self._reported
         self._reported = Counter(self.progress.failures)
         return totals | {f"{FAILURES}{label}": float(n) for label, n in sorted(new_failures.items())}

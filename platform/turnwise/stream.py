@@ -17,6 +17,7 @@ import numpy as np
 
 from turnwise.config.schema import RolloutConfig
 from turnwise.credit.select import Selector
+from turnwise.curriculum import Curriculum
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import StalledError
 from turnwise.records import Failure, Group, Score, Trajectory
@@ -56,6 +57,7 @@ class StreamState:
     num_kept: int = 0  # episodes that the selections passed
     left_out: dict[str, int] = field(default_factory=dict)  # episodes that are never trained on, by selection
     num_waiting_batches: int = 0  # priority batches since the last compensation batch
+    curriculum: dict[str, Any] = field(default_factory=dict)  # see `Curriculum`
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as plain JSON."""
@@ -67,7 +69,7 @@ class GroupStream:
 
     def __init__(
         self,
-        tasks: TaskSet,
+        tasks: TaskSet | Curriculum,
         dispatcher: Dispatcher,
         scorers: Sequence[GroupScorer],
         config: RolloutConfig,
@@ -109,6 +111,11 @@ class GroupStream:
         return (*self._ready, *self._replay.groups)
 
     @property
+    def curriculum(self) -> Curriculum | None:
+        """Where the tasks come from, if it is a curriculum."""
+        return self._tasks if isinstance(self._tasks, Curriculum) else None
+
+    @property
     def num_buffered(self) -> int:
         """Episodes that wait for their compensation batch."""
         return sum(group.num_wanted for group in self._replay.groups)
@@ -140,6 +147,8 @@ class GroupStream:
         batch, self._ready = self._ready[:wanted], self._ready[wanted:]
         self._replay.put(batch)
         self._num_scored, self._num_empty = 0, Counter()
+        if self.curriculum is not None:
+            self.curriculum.settle(min(self.state.unfinished, default=self.state.next_group))
         return self._given_out(batch)
 
     def give_back(self, groups: Sequence[Group]) -> None:
@@ -247,6 +256,8 @@ class GroupStream:
 
     def _select(self, group: Group) -> None:
         """Have a scored group ready to be taken, or what the selections leave of it, and count."""
+        if self.curriculum is not None:
+            self.curriculum.record(group)
         selected = self._selector.select(group)
         self._num_scored += 1
         self._leave_out(selected.left_out)

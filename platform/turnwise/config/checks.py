@@ -48,6 +48,11 @@ def _check_groups(config: RunConfig, needs_group: bool) -> None:
     if rollout.min_group_size > rollout.group_size:
         problem = f"exceeds rollout.group_size={rollout.group_size}, so every group would be dropped"
         raise UserError("rollout.min_group_size", rollout.min_group_size, problem, f"use at most {rollout.group_size}")
+    if 0 < rollout.curriculum < rollout.groups_per_update:
+        problem = f"a batch of rollout.groups_per_update={rollout.groups_per_update} groups would hold a task twice"
+        raise UserError(
+            "rollout.curriculum", rollout.curriculum, problem, f"use at least {rollout.groups_per_update}, or 0"
+        )
 
 
 def _check_channels(channels: Mapping[str, float]) -> None:

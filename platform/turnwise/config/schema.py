@@ -74,6 +74,9 @@ class RolloutConfig:
     max_attempts: int = key(3, "times that an episode is tried before it leaves its group", at_least=1)
     min_group_size: int = key(2, "a group with fewer complete episodes is dropped and counted", at_least=1)
     max_lost_threads: int = key(64, "threads lost to hanging environments before a worker is replaced", at_least=1)
+    curriculum: int = key(
+        0, "tasks of a pool that is repeated, from easy to hard by the success seen; 0: no pool", at_least=0
+    )
     cpus_per_worker: float = key(0.0, "CPUs that Ray reserves for a worker", at_least=0)
 
 

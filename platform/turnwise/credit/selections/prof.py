@@ -86,7 +86,7 @@ def balanced(num_right: int, num_wrong: int, keep: int) -> tuple[int, int]:
 
 
 def process_means(group: Group, channel: str) -> dict[int, float]:
-    """Return by `Trajectory.index` the mean of the scores on `channel`; without those that have none or a masked one."""
+    """Return by `Trajectory.index` the mean of the scores on `channel`; of those that have any and none masked."""
     means = {}
     for member in group.trajectories:
         values = [
