@@ -3,8 +3,8 @@
 The stream asks it for the task of a group number and tells it of every scored group, before anything is selected. The
 first time through, the pool's tasks come in the order of the `TaskSet`; each later time by falling success rate of
 their latest group (the share of its episodes whose success is known that succeeded), ties in the pool's order, tasks
-that were never measured last. The order of a pass is fixed when its first group is begun, from what was known when the last
-batch was taken, so that in a synchronous run it depends on the seed only. All of it is part of the stream's state.
+that were never measured last. The order of a pass is fixed when its first group is begun, from what was known when the
+last batch was taken, so that in a synchronous run it depends on the seed only. All of it is part of the stream's state.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from test_dispatch import ScriptedPlayer, good
 from test_stream import CountingTasks, numbers
 
 from turnwise.config import load_config
-from turnwise.config.schema import CreditConfig, RolloutConfig
+from turnwise.config.schema import CreditConfig, RolloutConfig, RunConfig
+from turnwise.controller import Controller, Progress, num_trained
 from turnwise.credit.select import Selector
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import StalledError, UserError
@@ -237,6 +238,22 @@ def test_of_a_rest_only_its_name_is_stored_again():
         assert to_be_stored(first) is first
         kept = to_be_stored(rest)
         assert (kept.group_id, kept.trained, kept.trajectories, kept.scores) == (rest.group_id, rest.trained, (), ())
+
+    asyncio.run(run())
+
+
+def test_the_counts_of_selections_are_metrics():
+    async def run():
+        groups = stream(
+            [{"name": "dynamic_sampling"}, {**RORECOMP, "delay": 1}], only_odd_groups_differ, max_staleness=1
+        )
+        config = RunConfig(credit=CreditConfig(select=[RORECOMP]))
+        counts = Controller(config, groups, None, None, None, None, Progress()).counts
+        assert num_trained(await groups.take(0)) == 4
+        found = {name: value for name, value in counts().items() if name.startswith("select/")}
+        assert found == {"select/kept": 8.0, "select/waiting": 4.0, "select/dropped/dynamic_sampling": 8.0}
+        assert num_trained(await groups.take(1)) == 4
+        assert counts()["select/waiting"] == 0.0
 
     asyncio.run(run())
 
