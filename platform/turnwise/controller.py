@@ -162,6 +162,11 @@ class Controller:
             "groups/dropped": float(state.num_dropped),
             "async/stale_groups": float(state.num_stale),
         }
+        if self._config.credit.select:
+            totals |= {"select/kept": float(state.num_kept), "select/waiting": float(self._stream.num_buffered)}
+            totals |= {f"select/dropped/{name}": float(count) for name, count in sorted(state.left_out.items())}
+        if self._stream.curriculum is not None:
+            totals |= self._stream.curriculum.metrics()
         new_failures = self.progress.failures - self._reported
         self._reported = Counter(self.progress.failures)
         return totals | {f"{FAILURES}{label}": float(n) for label, n in sorted(new_failures.items())}
@@ -172,7 +177,7 @@ class Controller:
 
     def _count(self, version: int, groups: Sequence[Group], batch: Batch) -> None:
         self.progress.update = version
-        self.progress.num_episodes += sum(len(group.trajectories) for group in groups)
+        self.progress.num_episodes += num_trained(groups)
         self.progress.num_action_tokens += int((batch.turn_ids >= 0).sum())
 
 
@@ -188,5 +193,10 @@ def speed(groups: Sequence[Group], batch: Batch, seconds: float) -> dict[str, fl
     """Return trained action tokens and episodes a second of wall time."""
     if seconds <= 0:
         return {}
-    num_episodes = sum(len(group.trajectories) for group in groups)
-    return {TOKENS_PER_S: float((batch.turn_ids >= 0).sum() / seconds), EPISODES_PER_S: num_episodes / seconds}
+    num_tokens = float((batch.turn_ids >= 0).sum())
+    return {TOKENS_PER_S: num_tokens / seconds, EPISODES_PER_S: num_trained(groups) / seconds}
+
+
+def num_trained(groups: Sequence[Group]) -> int:
+    """Return the number of episodes in the loss; those that a selection left to the statistics do not count."""
+    return sum(len(group.trained_now) for group in groups)

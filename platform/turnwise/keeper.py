@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,7 +86,7 @@ class Keeper:
         """Store the groups that an update was made from, and the failed episodes since the last one."""
         failed = self._stream.take_failed()
         if self._config.log.trajectories:
-            await self._store.append(update, groups, failed)
+            await self._store.append(update, [to_be_stored(group) for group in groups], failed)
 
     async def after_update(self, update: int) -> None:
         """Measure and save when it is time."""
@@ -124,7 +124,7 @@ class Keeper:
     async def _write_checkpoint(self, update: int) -> None:
         with self._folder.new_checkpoint(update) as folder:
             await self._learner.save(folder)
-            save_pending(folder / PENDING_FILE, self._stream.ready)
+            save_pending(folder / PENDING_FILE, self._stream.pending)
             state = {
                 "schema_version": SCHEMA_VERSION,
                 "progress": self._progress.to_json(),
@@ -151,6 +151,11 @@ def load_saved(folder: Path) -> Saved:
         heldout=[Heldout(**each) for each in state["heldout"]],
         pending=load_pending(folder / PENDING_FILE),
     )
+
+
+def to_be_stored(group: Group) -> Group:
+    """Return a group as it is, or of a rest only its name: its episodes were stored when the first part was."""
+    return replace(group, trajectories=(), scores=(), failures=()) if group.is_rest else group
 
 
 def heldout_of(result: EvalResult, update: int) -> Heldout:

@@ -50,7 +50,10 @@ _ITEMS = (
     ("fuse", "decorrelate", "turnwise.credit.fusions.decorrelate:Decorrelate"),
     ("fuse", "progress", "turnwise.credit.fusions.progress:Progress"),
     ("fuse", "overlong", "turnwise.credit.fusions.overlong:Overlong"),
-    ("objective", "ppo", "turnwise.learner.objectives:Ppo"),
+    ("select", "dynamic_sampling", "turnwise.credit.selections.dynamic_sampling:DynamicSampling"),
+    ("select", "overlong", "turnwise.credit.selections.overlong:Overlong"),
+    ("select", "prof", "turnwise.credit.selections.prof:Prof"),
+    ("select", "rorecomp", "turnwise.credit.selections.rorecomp:Rorecomp"),
 )
 
 
@@ -58,7 +61,6 @@ _FLAKY = "turnwise/Flaky-v0"
 
 
 def register_all() -> None:
-    """Register what the core brings, and the unreliable environment of `turnwise.testing`."""
     """Register what the core brings of each kind, and the unreliable environment of `turnwise.testing`."""
     if _FLAKY not in gymnasium.registry:
         entry_point = "turnwise.testing.flaky:FlakyEnv"

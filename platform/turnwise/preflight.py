@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from turnwise.cluster import check_cluster
 from turnwise.config import Loaded, build_plugin, masked_yaml
 from turnwise.config.schema import RunConfig
+from turnwise.curriculum import Curriculum
 from turnwise.deadline import within
 from turnwise.errors import UserError
 from turnwise.models import resolve_model
@@ -27,7 +28,7 @@ from turnwise.tasks import TaskSet
 NUM_PROMPTS = 4
 """Tasks whose first prompts are tried."""
 
-FIXED = ("seed", "model", "env", "agent", "sft")
+FIXED = ("seed", "model", "env", "agent", "sft", "rollout.curriculum")
 """Sections that a resumed run must have as the run began: they decide its weights' shape, its tasks and its prompts."""
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -102,6 +103,8 @@ def check_world(config: RunConfig, folder: Path) -> None:
     tasks = TaskSet.of(config.env.id, config.env.kwargs, "train", config.seed)
     if config.eval.tasks:
         TaskSet.of(config.env.id, config.env.kwargs, "eval", config.seed)
+    if config.rollout.curriculum:
+        Curriculum(tasks, config.rollout.curriculum, {}, success=("", 0.0))
     _check_lengths(config, folder)
     agent_class, options = build_plugin("agent", config.agent)
     agent = agent_class(options, load_tokenizer(folder))

@@ -163,6 +163,23 @@ class Group:
     trajectories: tuple[Trajectory, ...]  # complete ones only, in order of `index`
     scores: tuple[Score, ...] = ()
     failures: tuple[Failure, ...] = ()  # of the episodes that were left out
+    trained: tuple[int, ...] | None = None  # `index` of those in the loss now, all count in statistics; None: all
+    later: tuple[int, ...] = ()  # `index` of those that a later batch trains on, once, with the same statistics
+    is_rest: bool = False  # True: this is that later batch's part of a group that was trained on and stored before
+
+    def is_trained(self, trajectory: Trajectory) -> bool:
+        """Whether one of its trajectories is in the loss now."""
+        return self.trained is None or trajectory.index in self.trained
+
+    @property
+    def trained_now(self) -> tuple[Trajectory, ...]:
+        """The trajectories that are in the loss now."""
+        return tuple(trajectory for trajectory in self.trajectories if self.is_trained(trajectory))
+
+    @property
+    def num_wanted(self) -> int:
+        """Trajectories that are to be trained on, now or later."""
+        return len(self.trained_now) + len(self.later)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

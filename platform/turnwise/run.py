@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 
 from turnwise.config import Loaded
 from turnwise.controller import Controller, Progress
+from turnwise.credit.select import Selector
+from turnwise.curriculum import Curriculum
 from turnwise.dispatch import Dispatcher
 from turnwise.fleet import Fleet
 from turnwise.keeper import Keeper, Saved, load_saved
@@ -127,17 +129,19 @@ class Run:
 
     def _assemble(self, fleet: Fleet, log: MetricsLog) -> None:
         config, saved = self._config, self._saved
+        state = saved.stream if saved else StreamState()
         dispatcher = Dispatcher(fleet.players, config.rollout.max_attempts, self._count_failure)
         self._stream = GroupStream(
-            self._tasks("train"),
+            self._training_tasks(state),
             dispatcher,
             fleet.scorers,
             config.rollout,
             seed=config.seed,
             stall_s=config.timeouts.stall_s,
             describe=self._waited_for,
-            state=saved.stream if saved else StreamState(),
-            ready=saved.pending if saved else (),
+            selector=Selector.of(config.credit),
+            state=state,
+            pending=saved.pending if saved else (),
         )
         self._keeper = Keeper(
             config,
@@ -157,6 +161,11 @@ class Run:
 
     def _tasks(self, split: str) -> TaskSet:
         return TaskSet.of(self._config.env.id, self._config.env.kwargs, split, self._config.seed)
+
+    def _training_tasks(self, state: StreamState) -> TaskSet | Curriculum:
+        tasks, pool = self._tasks("train"), self._config.rollout.curriculum
+        success = (self._config.eval.success_channel, self._config.eval.success_threshold)
+        return Curriculum(tasks, pool, state.curriculum, success=success) if pool else tasks
 
     def _sinks(self) -> list[Sink]:
         config, sinks = self._config, list[Sink]([RaySink(self._config.name)])

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from turnwise.config.schema import RolloutConfig
+from turnwise.credit.select import Selector
+from turnwise.curriculum import Curriculum
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import StalledError
 from turnwise.records import Failure, Group, Score, Trajectory
+from turnwise.replay import ReplayBuffer, batches_ahead
 from turnwise.rollout.episode import EpisodeSpec
 from turnwise.tasks import TaskSet
 
@@ -29,6 +33,10 @@ MAX_DROPPED_BATCHES = 6
 
 PAUSE_S = 0.5
 """Pause before a group that fell short is replaced; doubled with every batch as long as no group succeeds."""
+
+
+STALE_REST = "stale_rest"
+"""Name under which episodes are counted that became too old while they waited for a compensation batch."""
 
 
 class GroupScorer(Protocol):
@@ -46,15 +54,14 @@ class StreamState:
     unfinished: list[int] = field(default_factory=list)  # started and not ready: to be started again after a resume
     num_dropped: int = 0  # groups that were left out for too few complete episodes
     num_stale: int = 0  # groups that were left out for being older than allowed
+    num_kept: int = 0  # episodes that the selections passed
+    left_out: dict[str, int] = field(default_factory=dict)  # episodes that are never trained on, by selection
+    num_waiting_batches: int = 0  # priority batches since the last compensation batch
+    curriculum: dict[str, Any] = field(default_factory=dict)  # see `Curriculum`
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as plain JSON."""
-        return {
-            "next_group": self.next_group,
-            "unfinished": list(self.unfinished),
-            "num_dropped": self.num_dropped,
-            "num_stale": self.num_stale,
-        }
+        return asdict(self)
 
 
 class GroupStream:
@@ -62,7 +69,7 @@ class GroupStream:
 
     def __init__(
         self,
-        tasks: TaskSet,
+        tasks: TaskSet | Curriculum,
         dispatcher: Dispatcher,
         scorers: Sequence[GroupScorer],
         config: RolloutConfig,
@@ -70,15 +77,21 @@ class GroupStream:
         seed: int,
         stall_s: float,
         describe: Callable[[], str],
+        selector: Selector | None = None,
         state: StreamState | None = None,
-        ready: Sequence[Group] = (),
+        pending: Sequence[Group] = (),
     ) -> None:
-        """`describe` says what is being waited for when nothing moves; `state` and `ready` come from a checkpoint."""
+        """`describe` says what is being waited for when nothing moves; `state` and `pending` come from a checkpoint."""
         self._tasks, self._dispatcher, self._scorers, self._config = tasks, dispatcher, tuple(scorers), config
         self._seed, self._stall_s, self._describe = seed, stall_s, describe
         self.state = state or StreamState()
         self._restart = list(self.state.unfinished)
-        self._ready: list[Group] = list(ready)
+        self._selector = selector or Selector()
+        self._ready: list[Group] = [group for group in pending if not group.is_rest]
+        rests = [group for group in pending if group.is_rest]
+        self._replay = ReplayBuffer(self._selector.delay, rests, self.state.num_waiting_batches)
+        self._ahead = batches_ahead(config.max_staleness, self._selector.delay)
+        self._num_scored, self._num_empty = 0, Counter[str]()  # groups since the last batch: all, and those left out
         self._failed: list[Trajectory] = []
         self._waves: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -91,6 +104,21 @@ class GroupStream:
     def ready(self) -> tuple[Group, ...]:
         """Scored groups that nobody has taken."""
         return tuple(self._ready)
+
+    @property
+    def pending(self) -> tuple[Group, ...]:
+        """All that is scored and has still to be trained on: what a checkpoint must hold beside the state."""
+        return (*self._ready, *self._replay.groups)
+
+    @property
+    def curriculum(self) -> Curriculum | None:
+        """Where the tasks come from, if it is a curriculum."""
+        return self._tasks if isinstance(self._tasks, Curriculum) else None
+
+    @property
+    def num_buffered(self) -> int:
+        """Episodes that wait for their compensation batch."""
+        return sum(group.num_wanted for group in self._replay.groups)
 
     @property
     def num_running(self) -> int:
@@ -107,18 +135,27 @@ class GroupStream:
                 raise StalledError(
                     f"every group is older than rollout.max_staleness={self._config.max_staleness} allows"
                 )
+            if rests := self._replay.take():
+                return self._given_out(rests)
             self._admit()
             if len(self._ready) >= wanted:
                 break
+            self._check_selected()
             await self._wait()
-        if self._config.max_staleness == 0:
+        if self._ahead == 0:
             self._ready.sort(key=lambda group: group.group_id)
         batch, self._ready = self._ready[:wanted], self._ready[wanted:]
-        return batch
+        self._replay.put(batch)
+        self._num_scored, self._num_empty = 0, Counter()
+        if self.curriculum is not None:
+            self.curriculum.settle(min(self.state.unfinished, default=self.state.next_group))
+        return self._given_out(batch)
 
     def give_back(self, groups: Sequence[Group]) -> None:
-        """Take back groups that `take` returned and nobody trained on."""
-        self._ready = [*groups, *self._ready]
+        """Take back the last groups that `take` returned, if nobody trained on them."""
+        self._replay.undo(groups)
+        self._ready = [*(group for group in groups if not group.is_rest), *self._ready]
+        self.state.num_waiting_batches = self._replay.num_batches
 
     def take_failed(self) -> list[Trajectory]:
         """Return the episodes that ended in a failure since the last call; they are kept to be looked at only."""
@@ -131,17 +168,47 @@ class GroupStream:
             wave.cancel()
         await asyncio.gather(*self._waves, return_exceptions=True)
 
+    def _given_out(self, batch: list[Group]) -> list[Group]:
+        self.state.num_waiting_batches = self._replay.num_batches
+        return batch
+
     def _drop_stale(self, version: int) -> None:
-        """Enforce the bound: a group with an older token than allowed is left out and replaced by a new one."""
+        """Enforce the bound: a group with an older token than allowed is left out and replaced by a new one.
+
+        A rest that has become too old is left out too, and its episodes counted.
+        """
         oldest = version - self._config.max_staleness
         fresh = [group for group in self._ready if _oldest_version(group) >= oldest]
         self.state.num_stale += len(self._ready) - len(fresh)
         self._ready = fresh
+        before = self.num_buffered
+        self._replay.groups = [group for group in self._replay.groups if _oldest_version(group) >= oldest]
+        self._leave_out({STALE_REST: before - self.num_buffered})
+
+    def _leave_out(self, counts: Mapping[str, int]) -> None:
+        for name, count in counts.items():
+            if count:
+                self.state.left_out[name] = self.state.left_out.get(name, 0) + count
+
+    def _check_selected(self) -> None:
+        """Raise StalledError when the selections leave too little for a batch; the message names key and shares."""
+        limit, wanted = self._selector.max_batches, self._config.groups_per_update
+        num_empty = self._num_empty.total()
+        if not num_empty or self._num_scored < limit * wanted:
+            return
+        shares = ", ".join(f"{name} {count / self._num_scored:.0%}" for name, count in self._num_empty.most_common())
+        raise StalledError(
+            f"credit.max_batches={limit}: of {self._num_scored} groups scored for one batch of {wanted},"
+            f" {num_empty} were left out whole ({shares}); use easier or harder tasks, or raise it"
+        )
 
     def _admit(self) -> None:
-        """Start groups until `max_staleness + 1` batches run or wait: the last of them is trained on in time."""
+        """Start groups until so many batches run or wait that the last of them is trained on in time.
+
+        `max_staleness + 1`, or fewer where rests of batches have to be trained on in time too.
+        """
         outstanding = self.num_running + len(self._ready)
-        room = (self._config.max_staleness + 1) * self._config.groups_per_update - outstanding
+        room = (self._ahead + 1) * self._config.groups_per_update - outstanding
         numbers = [self._next_number() for _ in range(max(0, room))]
         if numbers:
             wave = asyncio.create_task(self._play(numbers))
@@ -179,13 +246,26 @@ class GroupStream:
         self.num_episodes += len(complete)
         if len(complete) >= self._config.min_group_size:
             parts = await asyncio.gather(*(scorer.score(group) for scorer in self._scorers))
-            self._ready.append(replace(group, scores=tuple(score for part in parts for score in part)))
+            self._select(replace(group, scores=tuple(score for part in parts for score in part)))
             self._num_dropped_in_a_row = 0
             self._move()
         else:
             await self._drop(failures)
         self.state.unfinished.remove(int(first.group_id))
         self._changed.set()
+
+    def _select(self, group: Group) -> None:
+        """Have a scored group ready to be taken, or what the selections leave of it, and count."""
+        if self.curriculum is not None:
+            self.curriculum.record(group)
+        selected = self._selector.select(group)
+        self._num_scored += 1
+        self._leave_out(selected.left_out)
+        if selected.group is not None:
+            self.state.num_kept += selected.group.num_wanted
+            self._ready.append(selected.group)
+        else:
+            self._num_empty[selected.last] += 1
 
     async def _drop(self, failures: Sequence[Failure]) -> None:
         """Count a group that fell short; StalledError naming the cause when there are too many in a row."""
@@ -239,4 +319,5 @@ class GroupStream:
 
 
 def _oldest_version(group: Group) -> int:
-    return min((t.oldest_version for t in group.trajectories if t.num_action_tokens), default=0)
+    """Return the oldest version among the tokens that are in the loss now."""
+    return min((t.oldest_version for t in group.trained_now if t.num_action_tokens), default=0)

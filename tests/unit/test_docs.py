@@ -33,6 +33,7 @@ SECTION = {
     "fuse": "credit.fuse.N",
     "objective": "learner.objective",
     "scorer": "rewards.N",
+    "select": "credit.select.N",
 }
 ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]*)` \| (.*) \| ([^|]*) \|$")
 FILE = re.compile(r"^<!-- file: (\S+) -->\n```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -9,6 +9,7 @@ from typing import Any
 from turnwise.config.keys import KeySpec, shown
 from turnwise.config.plugins import build_plugin, named_channels
 from turnwise.config.schema import Bounds, CreditConfig, RunConfig
+from turnwise.credit import Selection, SelectionSettings
 from turnwise.errors import UserError
 
 
@@ -26,6 +27,7 @@ def check_together(config: RunConfig, estimator: type) -> None:
     """Refuse combinations that cannot work; `estimator` is the class that `credit.estimator` names."""
     _check_groups(config, bool(getattr(estimator, "needs_group", False)))
     _check_channels(config.credit.channels)
+    _check_selections(config)
     _check_channel_options(config, getattr(estimator, "channel_options", ()))
     _check_value_options(config, getattr(estimator, "value_options", ()))
     _check_learner(config)
@@ -47,6 +49,11 @@ def _check_groups(config: RunConfig, needs_group: bool) -> None:
     if rollout.min_group_size > rollout.group_size:
         problem = f"exceeds rollout.group_size={rollout.group_size}, so every group would be dropped"
         raise UserError("rollout.min_group_size", rollout.min_group_size, problem, f"use at most {rollout.group_size}")
+    if 0 < rollout.curriculum < rollout.groups_per_update:
+        problem = f"a batch of rollout.groups_per_update={rollout.groups_per_update} groups would hold a task twice"
+        raise UserError(
+            "rollout.curriculum", rollout.curriculum, problem, f"use at least {rollout.groups_per_update}, or 0"
+        )
 
 
 def _check_channels(channels: Mapping[str, float]) -> None:
@@ -57,6 +64,21 @@ def _check_channels(channels: Mapping[str, float]) -> None:
             raise UserError(f"credit.channels.{channel}", weight, "is not finite", "use a number")
     if not any(channels.values()):
         raise UserError("credit.channels", dict(channels), "every weight is 0", "give one channel a weight")
+
+
+def _check_selections(config: RunConfig) -> None:
+    """Let each selection refuse options that contradict other keys."""
+    for index, section in enumerate(config.credit.select):
+        field = f"credit.select.{index}"
+        found, options = build_plugin("select", section, field)
+        settings = SelectionSettings(
+            channels=config.credit.channels,
+            group_size=config.rollout.group_size,
+            max_staleness=config.rollout.max_staleness,
+            is_last=index == len(config.credit.select) - 1,
+        )
+        selection: Selection = found(options)
+        selection.check(field, settings)
 
 
 def _check_channel_options(config: RunConfig, options: Sequence[str]) -> None:

@@ -74,6 +74,9 @@ class RolloutConfig:
     max_attempts: int = key(3, "times that an episode is tried before it leaves its group", at_least=1)
     min_group_size: int = key(2, "a group with fewer complete episodes is dropped and counted", at_least=1)
     max_lost_threads: int = key(64, "threads lost to hanging environments before a worker is replaced", at_least=1)
+    curriculum: int = key(
+        0, "tasks of a pool that is repeated, from easy to hard by the success seen; 0: no pool", at_least=0
+    )
     cpus_per_worker: float = key(0.0, "CPUs that Ray reserves for a worker", at_least=0)
 
 
@@ -97,6 +100,15 @@ class CreditConfig:
     """From scores to advantages."""
 
     channels: dict[str, float] = key({"outcome": 1.0}, "weights of the reward channels that are used")
+    select: list[Any] = key(
+        [], "selections of what is trained on, applied in order, each {name: ..., options}", plugin="select"
+    )
+    max_batches: int = key(
+        10,
+        "batches' worth of groups that may be scored for one batch before too little is left of them",
+        only_if=("credit.select", True),
+        at_least=1,
+    )
     fuse: list[Any] = key([], "fusions applied in order, each {name: ..., options}", plugin="fuse")
     estimator: dict[str, Any] = key(
         {"name": "turn_loo"}, "the advantage estimator, {name: ..., options}", plugin="estimator"

@@ -1,8 +1,9 @@
-"""Credit: from scores to one advantage a turn, in pure numpy. `fuse` -> `estimate` -> `spread`.
+"""Credit: from scores to one advantage a turn, in pure numpy. `select`, then `fuse` -> `estimate` -> `spread`.
 
 An estimator sees `TurnRewards`, arrays padded over turns, and returns one advantage a turn. Estimators are registered
-under the kind `estimator` (`estimators/`), fusions under `fuse` (`fusions/`). `assign` is the whole line, from scored
-groups to the learner's batch.
+under the kind `estimator` (`estimators/`), fusions under `fuse` (`fusions/`), selections under `select`
+(`selections/`). A selection sees a group as soon as it is scored; `assign` is the rest of the line, from the groups of
+a batch to the learner's arrays.
 
 Missing is not zero: a masked score makes the returns that contain it unknown; an unknown return is in no baseline, and
 its turn is not trained on. What is masked must not depend on how good the actions were (an infrastructure's or judge's
@@ -17,6 +18,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from turnwise.records import Group
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -60,6 +63,16 @@ class TurnAdvantages:
     tokens: Sequence[Sequence[Array]] | None = None  # [N][num_turns][num_tokens] where tokens of a turn differ
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectionSettings:
+    """What of the configuration a selection's options may contradict."""
+
+    channels: Mapping[str, float]  # credit.channels
+    group_size: int
+    max_staleness: int
+    is_last: bool  # of credit.select
+
+
 class Fusion(Protocol):
     """Changes rewards before they are estimated (gate, shape, combine). Built with an instance of its `Config`.
 
@@ -89,3 +102,20 @@ class Estimator(Protocol):
 
     def estimate(self, rewards: TurnRewards) -> TurnAdvantages:
         """Return one advantage a turn."""
+
+
+class Selection(Protocol):
+    """Decides what of a scored group is trained on. Its class has a `Config`; it is built with an instance of it.
+
+    One more attribute is read where it is: `delay`, the updates after which what `Group.later` names is trained on.
+    """
+
+    def check(self, field: str, settings: SelectionSettings) -> None:
+        """Raise UserError, naming `field` and the option, for options that cannot work with the rest of the run."""
+
+    def select(self, group: Group, weights: Mapping[str, float]) -> Group | None:
+        """Return what is left of the group, None for nothing; `weights` are those of `credit.channels`.
+
+        Pure. Trajectories that are no longer in the group are in no statistic; those that are in it and not named by
+        `trained` or `later` are in the statistics only.
+        """

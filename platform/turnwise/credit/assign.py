@@ -1,18 +1,21 @@
 """Credit assignment: scored groups in, the learner's batch out.
 
 The controller calls `assign` once an update; a rescoring tool may call it on stored groups. Everything else in this
-folder is a step of it: rewards -> fuse -> estimate -> spread -> pack. Pure: equal groups give equal bytes, in whatever
-order they arrive.
+folder is a step of it: rewards -> fuse -> estimate -> spread -> pack; what is selected was selected before. Pure: equal
+groups give equal bytes, in whatever order they arrive.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import compress
 from typing import Any, Protocol
 
+import numpy as np
+
 from turnwise.config.plugins import build_plugin, named_channels
-from turnwise.credit import Estimator, Fusion
+from turnwise.credit import Estimator, Fusion, TurnAdvantages
 from turnwise.credit.fuse import fuse
 from turnwise.credit.metrics import credit_metrics, success_rate
 from turnwise.credit.pack import pack
@@ -41,6 +44,7 @@ def assign(
 
     `declared` names channels that may be absent from a batch without being a mistake (those that a fusion makes may be,
     too); `success` is the channel and the threshold of `episode/success_rate`; `update` counts the updates done before.
+    Episodes that a selection took out of the loss (`Group.trained`) are in the statistics and not in the batch.
     ValueError without any trajectory; for wrong scores see `turn_rewards`.
     """
     groups = ordered(groups)
@@ -51,10 +55,18 @@ def assign(
     made = {channel for fusion in fusions for channel in named_channels(fusion, "made_options")}
     estimator: Estimator = _built("estimator", config.estimator, "credit.estimator")
     scored = turn_rewards(groups, config.channels, {*declared, *made})
-    rewards = fuse(dataclasses.replace(scored, update=update), fusions)
-    advantages = estimator.estimate(rewards)
-    batch = pack(trajectories, to_tokens(advantages, trajectories))
+    rewards = fuse(replace(scored, update=update), fusions)
+    is_trained = [group.is_trained(member) for group in groups for member in group.trajectories]
+    advantages = without(estimator.estimate(rewards), is_trained)
+    credit = to_tokens(advantages, trajectories)
+    batch = pack(list(compress(trajectories, is_trained)), list(compress(credit, is_trained)))
     return batch, {**credit_metrics(rewards, advantages), **success_rate(groups, *success)}
+
+
+def without(advantages: TurnAdvantages, is_trained: Sequence[bool]) -> TurnAdvantages:
+    """Return the advantages without those of episodes that a selection left to the statistics; `is_trained` is [N]."""
+    mask = advantages.mask & np.asarray(is_trained, dtype=bool)[:, None]
+    return replace(advantages, values=np.where(mask, advantages.values, 0.0), mask=mask)
 
 
 def _built(kind: str, section: dict[str, Any], field: str) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -132,10 +133,4 @@ def ordered(groups: Sequence[Group]) -> list[Group]:
 
 def _ordered(group: Group) -> Group:
     trajectories: list[Trajectory] = sorted(group.trajectories, key=lambda trajectory: trajectory.index)
-    return Group(
-        group_id=group.group_id,
-        task=group.task,
-        trajectories=tuple(trajectories),
-        scores=group.scores,
-        failures=group.failures,
-    )
+    return replace(group, trajectories=tuple(trajectories))

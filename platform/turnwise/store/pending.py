@@ -45,13 +45,30 @@ def load_pending(path: Path) -> tuple[Group, ...]:
 
 def group_to_json(group: Group) -> dict[str, Any]:
     """Return what a group holds besides its trajectories and scores, and how many of these it has."""
-    return {
+    header: dict[str, Any] = {
         "group_id": group.group_id,
         "task": asdict(group.task),
         "failures": [asdict(failure) for failure in group.failures],
         "num_trajectories": len(group.trajectories),
         "num_scores": len(group.scores),
     }
+    return header | _selection_to_json(group)
+
+
+def _selection_to_json(group: Group) -> dict[str, Any]:
+    """Return what a selection said of a group; nothing where there was none."""
+    if group.trained is None and not group.later and not group.is_rest:
+        return {}
+    trained = None if group.trained is None else list(group.trained)
+    return {"selection": {"trained": trained, "later": list(group.later), "is_rest": group.is_rest}}
+
+
+def _selection_from_json(header: dict[str, Any]) -> dict[str, Any]:
+    found = header.get("selection")
+    if found is None:
+        return {}
+    trained = None if found["trained"] is None else tuple(found["trained"])
+    return {"trained": trained, "later": tuple(found["later"]), "is_rest": found["is_rest"]}
 
 
 def assemble_groups(
@@ -68,6 +85,7 @@ def assemble_groups(
             trajectories=tuple(trajectories[stop - header["num_trajectories"] : stop]),
             scores=tuple(scores[score_stop - header["num_scores"] : score_stop]),
             failures=tuple(Failure(**{**each, "kind": FailureKind(each["kind"])}) for each in header["failures"]),
+            **_selection_from_json(header),
         )
         groups.append(group)
     return tuple(groups)
