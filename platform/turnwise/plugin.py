@@ -12,6 +12,13 @@ _ITEMS = (
     ("estimator", "rloo", "turnwise.credit.estimators.rloo:Rloo"),
     ("estimator", "turn_loo", "turnwise.credit.estimators.turn_loo:TurnLoo"),
     ("estimator", "state_gae", "turnwise.credit.estimators.state_gae:StateGae"),
+    ("estimator", "mt_grpo", "turnwise.credit.estimators.mt_grpo:MtGrpo"),
+    ("estimator", "istar", "turnwise.credit.estimators.istar:Istar"),
+    ("estimator", "prime", "turnwise.credit.estimators.prime:Prime"),
+    ("estimator", "cm2", "turnwise.credit.estimators.cm2:Cm2"),
+    ("estimator", "cm2_step", "turnwise.credit.estimators.cm2_step:Cm2Step"),
+    ("estimator", "rebel", "turnwise.credit.estimators.rebel:Rebel"),
+    ("estimator", "verpo", "turnwise.credit.estimators.verpo:Verpo"),
     ("objective", "ppo", "turnwise.learner.objectives:Ppo"),
 )
 

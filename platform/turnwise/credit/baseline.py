@@ -39,3 +39,21 @@ def mean_of_others(values: Array, known: Mask, codes: NDArray[np.int64]) -> tupl
     others = counts - known
     exists = others > 0.5
     return np.where(exists, (sums - np.where(known, values, 0.0)) / np.maximum(others, 1.0), 0.0), exists
+
+
+def centred(values: Array, known: Mask, codes: NDArray[np.int64]) -> tuple[Array, Mask]:
+    """Return each value minus its group's mean, itself included, and where there is another to compare; [N, ...] each.
+
+    One that is alone stays as it is.
+    """
+    sums, counts = group_sum(values, known, codes)
+    has_others = counts > 1.5
+    return values - np.where(has_others, sums / np.maximum(counts, 1.0), 0.0), has_others
+
+
+def normalised(values: Array, known: Mask, codes: NDArray[np.int64], eps: float) -> tuple[Array, Mask]:
+    """Return the centred values over (the group's unbiased standard deviation + eps); one that is alone has std 1."""
+    deviations, has_others = centred(values, known, codes)
+    squares, counts = group_sum(deviations**2, known, codes)
+    std = np.where(has_others, np.sqrt(squares / np.maximum(counts - 1.0, 1.0)), 1.0)
+    return deviations / (std + eps), has_others
