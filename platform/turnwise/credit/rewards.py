@@ -31,9 +31,10 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
 
     `declared` are channels known to exist: their absence from the batch means 0, not a mistake. UserError for a
     weighted channel that is neither scored in any group nor declared; JudgeError for a score that is not finite, is
-    given twice, or belongs to no trajectory or turn of its group.
+    given twice, or belongs to no trajectory or turn of its group; ValueError for a trajectory given twice.
     """
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    _check_once(trajectories)
     scores = [_checked(score, turns) for group in groups for score, turns in _with_turns(group)]
     _check_repeats(scores)
     _check_channels(weights, {score.channel for score in scores}, declared)
@@ -98,6 +99,14 @@ def _checked(score: Score, num_turns: int) -> Score:
     if score.value is not None and not math.isfinite(score.value):
         raise JudgeError(f"{_place(score)}: the value is {score.value}")
     return score
+
+
+def _check_once(trajectories: Sequence[Trajectory]) -> None:
+    """Refuse duplicates: they would count twice in every statistic, and one of them would have no scores."""
+    seen = Counter(trajectory.trajectory_id for trajectory in trajectories)
+    repeated = next((name for name, times in seen.items() if times > 1), None)
+    if repeated is not None:
+        raise ValueError(f"trajectory {repeated} is in the batch {seen[repeated]} times")
 
 
 def _check_repeats(scores: Sequence[Score]) -> None:

@@ -63,7 +63,7 @@ class Cm2Step:
         codes, exists, items = group_codes(rewards.group), rewards.turn_exists, rewards.channels
         weights = np.asarray([rewards.weights[item] for item in items])
         scores = [process_scores(rewards, item) for item in items]
-        passes = np.stack([values > 0.5 * weight for (values, _), weight in zip(scores, weights, strict=True)], axis=2)
+        passes = np.stack([values / weight > 0.5 for (values, _), weight in zip(scores, weights, strict=True)], axis=2)
         counted = np.logical_and.reduce([(known | ~exists).all(axis=1) for _, known in scores]) & exists.any(axis=1)
         before = [[items.index(other) for other in self.config.dependence.get(item, ())] for item in items]
         values = step_advantages(
@@ -76,7 +76,7 @@ class Cm2Step:
             min_group=self.config.min_group,
         )
         if self.config.divide:
-            values = values / weights.sum()
+            values = values / np.abs(weights).sum()
         _, num_members = group_sum(np.zeros(len(codes)), counted, codes)
         usable = exists & (counted & (num_members >= self.config.min_group))[:, None]
         return TurnAdvantages(values=np.where(usable, values, 0.0), mask=usable)

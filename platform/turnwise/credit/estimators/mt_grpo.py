@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from turnwise.config.schema import key
 from turnwise.credit import Array, Mask, TurnAdvantages, TurnRewards
 from turnwise.credit.baseline import SINGLETON, group_codes, normalised
-from turnwise.credit.process import scores_on, scores_without
+from turnwise.credit.process import process_scores, scores_on, scores_without
 from turnwise.credit.returns import weighted_scores
 
 
@@ -51,7 +51,10 @@ class MtGrpo:
         self.config = config
 
     def estimate(self, rewards: TurnRewards) -> TurnAdvantages:
-        """Return one advantage a turn; a masked score leaves its own statistics, and the turns that need it."""
+        """Return one advantage a turn.
+
+        A masked score leaves its own statistics, and its own turn and those that its sum is for out of the loss.
+        """
         codes, process = group_codes(rewards.group), self.config.process
         turn, turn_usable = self._advantages(*scores_on(rewards, process), codes)
         outcome, outcome_usable = self._advantages(*scores_without(rewards, [process]), codes)
@@ -59,7 +62,8 @@ class MtGrpo:
         is_first = np.arange(rewards.num_tokens.shape[1])[None, :] == 0
         has_one = np.asarray(rewards.num_turns)[:, None] == 1
         values = np.where(has_one, combined, outcome + np.where(is_first, self.config.coef * turn, 0.0))
-        usable = np.where(has_one, combined_usable, outcome_usable & (turn_usable | ~is_first)) & rewards.turn_exists
+        usable = np.where(has_one, combined_usable, outcome_usable & (turn_usable | ~is_first))
+        usable &= process_scores(rewards, process)[1]
         return TurnAdvantages(values=np.where(usable, values, 0.0), mask=usable)
 
     def _advantages(self, scores: Array, known: Mask, codes: NDArray[np.int64]) -> tuple[Array, Mask]:
