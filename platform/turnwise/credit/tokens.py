@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ class TokenLayout:
         turn_id[is_token] = np.repeat(np.tile(np.arange(turns), rows), self.num_tokens.reshape(-1))
         return turn_id
 
-    def spread(self, values: NDArray) -> NDArray:
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return [N, L] each token's entry of its turn in `values` [N, K]; zero behind the end."""
         turn_id = self.turn_id
         found = np.take_along_axis(values, np.maximum(turn_id, 0), axis=1)

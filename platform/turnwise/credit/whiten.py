@@ -16,21 +16,21 @@ def whiten(values: Array, counted: Mask, times: Array | None = None) -> Array:
 
     `times`: how often each entry counts; a turn may stand for its tokens.
     """
-    weights = np.where(counted, 1.0 if times is None else times, 0.0)
+    weights = np.ones(int(counted.sum())) if times is None else times[counted]
     total = max(float(weights.sum()), 1.0)
-    deviations = _deviations(values, counted, weights, total)
+    deviations = values[counted] - float((weights * values[counted]).sum()) / total
     variance = float((weights * deviations**2).sum()) / max(total - 1.0, 1.0)
-    return deviations / np.sqrt(variance + 1e-8)
+    return _placed(deviations / np.sqrt(variance + 1e-8), counted)
 
 
 def standardise(values: Array, counted: Mask, eps: float = 1e-8) -> Array:
     """Return (x - mean) / (std + eps) with the population's standard deviation; same shape."""
-    weights = counted.astype(np.float64)
-    total = max(float(weights.sum()), 1.0)
-    deviations = _deviations(values, counted, weights, total)
-    return deviations / (float(np.sqrt((weights * deviations**2).sum() / total)) + eps)
+    total = max(float(counted.sum()), 1.0)
+    deviations = values[counted] - float(values[counted].sum()) / total
+    return _placed(deviations / (float(np.sqrt((deviations**2).sum() / total)) + eps), counted)
 
 
-def _deviations(values: Array, counted: Mask, weights: Array, total: float) -> Array:
-    mean = float((weights * np.where(counted, values, 0.0)).sum()) / total
-    return np.where(counted, values - mean, 0.0)
+def _placed(values: Array, counted: Mask) -> Array:
+    placed = np.zeros(counted.shape)
+    placed[counted] = values
+    return placed

@@ -64,7 +64,7 @@ class Cm2Step:
         weights = np.asarray([rewards.weights[item] for item in items])
         scores = [process_scores(rewards, item) for item in items]
         passes = np.stack([values / weight > 0.5 for (values, _), weight in zip(scores, weights, strict=True)], axis=2)
-        counted = np.logical_and.reduce([(known | ~exists).all(axis=1) for _, known in scores]) & exists.any(axis=1)
+        counted = exists.any(axis=1) & np.all([(known | ~exists).all(axis=1) for _, known in scores], axis=0)
         before = [[items.index(other) for other in self.config.dependence.get(item, ())] for item in items]
         values = step_advantages(
             passes,
