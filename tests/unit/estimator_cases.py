@@ -31,23 +31,48 @@ VARIANTS = {
 }
 CASES = {name: (name, {}) for name in registry.names("estimator")} | VARIANTS
 
+BATCH_WIDE = "normalised over the batch"
 BY_POSITION = "an outcome is the last turn's reward, and turns are compared by position"
+BY_STATE = "an outcome is the last turn's reward, and turns of one state are compared"
+GIVEN_VALUES = "subtracts values that a scorer gave, which do not follow"
+ITEMS = "each channel is an item of a checklist"
 PASSED = "a score above 0.5 is passed: constants change what is"
 PER_TOKEN = "a turn's score is shared by its tokens, of which turns have different numbers"
 PAST_TURNS = "turns with the same key are compared whatever was still to come"
 UNPROMISED = {
-    "groups apart": {"prime": "whitened over the batch"},
+    "groups apart": dict.fromkeys(
+        (
+            "bi_level_gae",
+            "prime",
+            "reinforce_pp",
+            "reinforce_pp_baseline",
+            "token_gae",
+            "turn_gae",
+            "vpr",
+            "vpr_turn_index",
+        ),
+        BATCH_WIDE,
+    ),
     "constant outcomes": {
+        "bi_level_gae": GIVEN_VALUES,
         "cm2": BY_POSITION,
         "cm2 in small groups": BY_POSITION,
         "cm2 with std": BY_POSITION,
         "cm2_step": PASSED,
         "cm2_step in small groups": PASSED,
+        "turn_gae": GIVEN_VALUES,
+        "vpr": BY_STATE,
+        "vpr_turn_index": BY_POSITION,
     },
     "constant turn rewards": {
+        "bi_level_gae": GIVEN_VALUES,
         "cm2_step": PASSED,
         "cm2_step in small groups": PASSED,
+        "gigpo": PAST_TURNS,
+        "reinforce_pp": "returns of different turns are compared over the batch",
         "state_gae": PAST_TURNS,
+        "token_gae": GIVEN_VALUES,
+        "turn_gae": GIVEN_VALUES,
     },
     "constant process scores": {
         "cm2_step in small groups": PASSED,
@@ -56,31 +81,43 @@ UNPROMISED = {
         "rebel": PAST_TURNS,
     },
     "equal outcomes": {
+        "bi_level_gae": GIVEN_VALUES,
         "cm2": BY_POSITION,
         "cm2 in small groups": BY_POSITION,
         "cm2 with std": BY_POSITION,
+        "turn_gae": GIVEN_VALUES,
+        "vpr": BY_STATE,
+        "vpr_turn_index": BY_POSITION,
     },
     "equal rewards": {
+        "bi_level_gae": GIVEN_VALUES,
+        "gigpo": PAST_TURNS,
         "prime": PER_TOKEN,
         "prime without whitening": PER_TOKEN,
         "rebel": PAST_TURNS,
+        "reinforce_pp": "returns of different turns are compared over the batch",
         "state_gae": PAST_TURNS,
+        "token_gae": GIVEN_VALUES,
+        "turn_gae": GIVEN_VALUES,
+        "vpr": BY_STATE,
+        "vpr_turn_index": "turns of all groups are compared, whose episodes end at different turns",
     },
-    "weighted channels": {
-        "cm2_step": "each channel is an item of a checklist",
-        "cm2_step in small groups": "each channel is an item of a checklist",
-    },
+    "weighted channels": {"cm2_step": ITEMS, "cm2_step in small groups": ITEMS},
     "raw": {
-        "prime": "whitened over the batch",
+        "prime": BATCH_WIDE,
         "prime without whitening": "the outcome counts five times",
+        "reinforce_pp_baseline": BATCH_WIDE,
     },
 }
+"""By property, who does not have it and why; a name that is not registered has no effect."""
 
 SUMS_TO_ZERO = {
     "rloo": "turn",
     "turn_loo": "turn",
     "trloo": "turn",
     "grpo": "turn",
+    "dr_grpo": "turn",
+    "grpo_turn": "turn",
     "mt_grpo": "turn",
     "cm2": "turn",
     "cm2 in small groups": "turn",

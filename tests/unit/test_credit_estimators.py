@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from credit_pieces import rewards
+from credit_pieces import rewards, score
 from estimator_cases import (
     CASES,
     SUMS_TO_ZERO,
@@ -221,14 +221,22 @@ def test_a_masked_turn_gets_exactly_zero_and_no_gradient(label, data, seed):
 
 @every("absent")
 @quick
-@given(data=batches())
-def test_a_trajectory_with_masked_scores_is_as_if_it_were_not_there(label, data):
-    found = estimate(label, [masked(data[0], ("*", None)), *data[1:]], width=12)
-    absent = estimate(label, data[1:], width=12)
-    assert not found.mask[0].any()
-    assert not found.values[0].any()
-    np.testing.assert_allclose(found.values[1:], absent.values, atol=1e-9)
-    assert (found.mask[1:] == absent.mask).all()
+@given(data=batches(max_turns=6))
+def test_a_trajectory_whose_scorers_failed_is_as_if_it_were_not_there(label, data):
+    estimator, options = build(label)
+    config, groups = credit_config(estimator, options), groups_of(estimator, data)
+    lost = groups[0].trajectories[0]
+    failed = [score(lost.trajectory_id, None, channel=channel) for channel in config.channels]
+    others = [s for s in groups[0].scores if s.trajectory_id != lost.trajectory_id]
+    masked_out = dataclasses.replace(groups[0], scores=(*others, *failed))
+    left_out = dataclasses.replace(groups[0], trajectories=groups[0].trajectories[1:], scores=tuple(others))
+    first = sum(data[0].tokens)
+    advantages, mask = on_actions(assign([masked_out, *groups[1:]], config)[0])
+    assert not mask[:first].any()
+    assert not advantages[:first].any()
+    absent, absent_mask = on_actions(assign([left_out, *groups[1:]], config)[0])
+    np.testing.assert_allclose(advantages[first:], absent, atol=1e-5)
+    assert (mask[first:] == absent_mask).all()
 
 
 def lonely():

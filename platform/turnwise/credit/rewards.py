@@ -4,6 +4,7 @@ Called by `assign`. The rules:
 
 - Scores of one channel and place add up (spans of a turn, two scorers of one channel); one masked among them masks all.
 - A masked score of channel "*" masks every channel of its trajectory: its scorer failed as a whole.
+- A masked score of a whole trajectory masks its turns that have no score of their own: who would have given it failed.
 - A turn without a score on a channel got nothing there: 0. So did a whole trajectory on a channel of turn scores only.
 - A channel that judges whole trajectories anywhere in the batch owes each of them a score: one that has none, neither
   for the whole nor for a turn, is missing.
@@ -54,7 +55,7 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
         num_turns=num_turns,
         num_tokens=num_tokens,
         turn={name: channel.turn for name, channel in table.items()},
-        turn_mask={name: channel.turn_known & exists for name, channel in table.items()},
+        turn_mask={name: channel.turn_mask() & exists for name, channel in table.items()},
         outcome={name: channel.whole for name, channel in table.items()},
         outcome_mask={name: channel.outcome_mask() for name, channel in table.items()},
         weights=dict(weights),
@@ -69,6 +70,7 @@ class _Channel:
     def __init__(self, num_trajectories: int, width: int) -> None:
         self.turn = np.zeros((num_trajectories, width))
         self.turn_known = np.ones((num_trajectories, width), dtype=bool)
+        self.turn_scored = np.zeros((num_trajectories, width), dtype=bool)
         self.whole = np.zeros(num_trajectories)
         self.whole_known = np.ones(num_trajectories, dtype=bool)
         self.is_scored = np.zeros(num_trajectories, dtype=bool)
@@ -79,8 +81,13 @@ class _Channel:
         self.judges_wholes |= score.turn is None and score.channel != ANY_CHANNEL
         values, known = (self.whole, self.whole_known) if score.turn is None else (self.turn[row], self.turn_known[row])
         place = row if score.turn is None else score.turn
+        if score.turn is not None:
+            self.turn_scored[row, score.turn] = True
         known[place] &= score.value is not None
         values[place] = values[place] + (score.value or 0.0) if known[place] else 0.0
+
+    def turn_mask(self) -> np.ndarray:
+        return self.turn_known & (self.turn_scored | self.whole_known[:, None])
 
     def outcome_mask(self) -> np.ndarray:
         return self.whole_known & (self.is_scored | (not self.judges_wholes))

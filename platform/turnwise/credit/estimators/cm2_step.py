@@ -97,8 +97,9 @@ def step_advantages(
     `before` are the dependencies of each item by its place.
     """
     done = first_pass(passes & exists[:, :, None])
-    ready = np.stack([_ready(done, dependencies) for dependencies in before], axis=1)
-    reached = (ready < NEVER) & exists.any(axis=1)[:, None]
+    ready = np.stack([first_turn_after(done, dependencies) for dependencies in before], axis=1)
+    has_turns: Mask = exists.any(axis=1)
+    reached = (ready < NEVER) & has_turns[:, None]
     whole = np.where(done < NEVER, eta ** np.clip(done - ready, 0, exists.shape[1]).astype(np.float64), 0.0)
     sums, counts = group_sum(whole, reached, codes)
     turns = np.arange(exists.shape[1])[None, :, None]
@@ -115,7 +116,8 @@ def first_pass(passes: Mask) -> NDArray[np.int64]:
     return np.where(passes.any(axis=1), passes.argmax(axis=1), NEVER)
 
 
-def _ready(done: NDArray[np.int64], dependencies: Sequence[int]) -> NDArray[np.int64]:
+def first_turn_after(done: NDArray[np.int64], dependencies: Sequence[int]) -> NDArray[np.int64]:
+    """Return [N] the first turn before which all dependencies were complete, NEVER if they are not."""
     last = done[:, list(dependencies)].max(axis=1, initial=-1)
     return np.where(last < NEVER, last + 1, NEVER)
 
