@@ -18,11 +18,10 @@ from turnwise.credit.returns import rewards_with_outcome, weighted_scores
 def process_scores(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
     """Return each turn's own score on a channel and whether it is known, [N, K] each; 0 and False where no turn is.
 
-    A score of the whole trajectory is part of its last turn's; masked, the channel failed there as a whole and no turn
-    of the trajectory is known.
+    A score of the whole trajectory is part of its last turn's.
     """
     values, known = rewards_with_outcome(rewards, channel)
-    known = known & rewards.turn_exists & rewards.outcome_mask[channel][:, None]
+    known = known & rewards.turn_exists
     return rewards.weights[channel] * np.where(known, values, 0.0), known
 
 
