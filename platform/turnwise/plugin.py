@@ -54,6 +54,13 @@ _ITEMS = (
     ("select", "overlong", "turnwise.credit.selections.overlong:Overlong"),
     ("select", "prof", "turnwise.credit.selections.prof:Prof"),
     ("select", "rorecomp", "turnwise.credit.selections.rorecomp:Rorecomp"),
+    ("estimator", "mt_grpo", "turnwise.credit.estimators.mt_grpo:MtGrpo"),
+    ("estimator", "istar", "turnwise.credit.estimators.istar:Istar"),
+    ("estimator", "prime", "turnwise.credit.estimators.prime:Prime"),
+    ("estimator", "cm2", "turnwise.credit.estimators.cm2:Cm2"),
+    ("estimator", "cm2_step", "turnwise.credit.estimators.cm2_step:Cm2Step"),
+    ("estimator", "rebel", "turnwise.credit.estimators.rebel:Rebel"),
+    ("estimator", "verpo", "turnwise.credit.estimators.verpo:Verpo"),
 )
 
 

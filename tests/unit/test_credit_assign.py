@@ -118,6 +118,19 @@ def test_spans_and_scorers_of_one_channel_add_up_and_one_masked_masks_all():
     assert known.tolist() == [[True, True], [True, False]]
 
 
+def test_a_masked_score_of_a_whole_trajectory_masks_its_turns_without_a_score_of_their_own():
+    turns, known, _, whole_known = of_channel(
+        [
+            score("a/0", None, channel="x"),
+            score("a/0", 0.5, turn=1, channel="x", source="other"),
+            score("a/1", 1.0, turn=0, channel="x"),
+        ]
+    )
+    assert turns.tolist() == [[0.0, 0.5], [1.0, 0.0]]
+    assert known.tolist() == [[False, True], [True, True]]
+    assert whole_known.tolist() == [False, True]
+
+
 def test_a_scorer_that_failed_as_a_whole_masks_every_channel():
     _, _, _, known = of_channel([score("a/0", None, channel="*"), score("a/1", 1.0, turn=0, channel="x")])
     assert known.tolist() == [False, True]

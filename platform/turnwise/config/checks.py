@@ -46,6 +46,11 @@ def _check_groups(config: RunConfig, needs_group: bool) -> None:
         raise UserError(
             "rollout.group_size", rollout.group_size, problem, "use at least 2, or another credit.estimator"
         )
+    wanted = config.credit.estimator.get("min_group", 0)
+    if wanted > rollout.group_size:
+        problem = f"the estimator {estimator} leaves out smaller groups, and rollout.group_size={rollout.group_size}"
+        remedy = f"use at most {rollout.group_size}, or a larger rollout.group_size"
+        raise UserError("credit.estimator.min_group", wanted, problem, remedy)
     if rollout.min_group_size > rollout.group_size:
         problem = f"exceeds rollout.group_size={rollout.group_size}, so every group would be dropped"
         raise UserError("rollout.min_group_size", rollout.min_group_size, problem, f"use at most {rollout.group_size}")
@@ -82,13 +87,23 @@ def _check_selections(config: RunConfig) -> None:
 
 
 def _check_channel_options(config: RunConfig, options: Sequence[str]) -> None:
-    """Refuse an option of the estimator that names a channel which has no weight."""
+    """Refuse an option of the estimator that names a channel (or channels) which has no weight."""
     channels, estimator = config.credit.channels, config.credit.estimator
     for option in options:
-        if not channels.get(estimator[option]):
-            problem = f"the estimator {estimator['name']} needs this channel, and credit.channels gives it no weight"
-            remedy = f"add {estimator[option]}: 1.0 to credit.channels, and a scorer that gives it to rewards"
-            raise UserError(f"credit.estimator.{option}", estimator[option], problem, remedy)
+        for channel in _texts(estimator[option]):
+            if not channels.get(channel):
+                problem = (
+                    f"the estimator {estimator['name']} needs this channel, and credit.channels gives it no weight"
+                )
+                remedy = f"add {channel}: 1.0 to credit.channels, and a scorer that gives it to rewards"
+                raise UserError(f"credit.estimator.{option}", channel, problem, remedy)
+
+
+def _texts(value: Any) -> list[str]:
+    """Return every text in a value, names of a mapping included, in order."""
+    if isinstance(value, Mapping):
+        return [text for pair in value.items() for item in pair for text in _texts(item)]
+    return [text for item in value for text in _texts(item)] if isinstance(value, list) else [value]
 
 
 def _check_value_options(config: RunConfig, options: Sequence[str]) -> None:

@@ -18,11 +18,10 @@ from turnwise.config.checks import check_bounds, check_fusions, check_together
 from turnwise.config.effects import check_effects
 from turnwise.config.keys import KeySpec, default_of, schema, select
 from turnwise.config.merge import check_keys, checked
-from turnwise.config.plugins import check_name, complete_section, options_of, plugin_sections
+from turnwise.config.plugins import build_plugin, check_name, complete_section, options_of, plugin_sections
 from turnwise.config.schema import RunConfig
 from turnwise.config.source import Tree, read_tree
 from turnwise.learner.build import build_objective
-from turnwise.registry import lookup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +61,11 @@ def _finish(node: DictConfig, known: dict[str, KeySpec], explicit: frozenset[str
     check_effects(values, known, explicit)
     config = OmegaConf.to_object(node)
     assert isinstance(config, RunConfig)
-    estimator = lookup("estimator", config.credit.estimator["name"])
+    estimator, options = build_plugin("estimator", config.credit.estimator, "credit.estimator")
     check_together(config, estimator)
     build_objective(config.learner)
     check_fusions(config.credit)
+    estimator(options)  # it may refuse options that make no sense together
     return Loaded(config=config, node=node, explicit=explicit, values=values, known=known, path=path)
 
 

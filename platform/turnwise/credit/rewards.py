@@ -4,6 +4,7 @@ Called by `assign`. The rules:
 
 - Scores of one channel and place add up (spans of a turn, two scorers of one channel); one masked among them masks all.
 - A masked score of channel "*" masks every channel of its trajectory: its scorer failed as a whole.
+- A masked score of a whole trajectory masks its turns that have no score of their own: who would have given it failed.
 - A turn without a score on a channel got nothing there: 0. So did a whole trajectory on a channel of turn scores only.
 - A channel that judges whole trajectories anywhere in the batch owes each of them a score: one that has none, neither
   for the whole nor for a turn, is missing.
@@ -32,9 +33,10 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
 
     `declared` are channels known to exist: their absence from the batch means 0, not a mistake. UserError for a
     weighted channel that is neither scored in any group nor declared; JudgeError for a score that is not finite, is
-    given twice, or belongs to no trajectory or turn of its group.
+    given twice, or belongs to no trajectory or turn of its group; ValueError for a trajectory given twice.
     """
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    _check_once(trajectories)
     scores = [_checked(score, turns) for group in groups for score, turns in _with_turns(group)]
     _check_repeats(scores)
     _check_channels(weights, {score.channel for score in scores}, declared)
@@ -54,7 +56,7 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
         num_turns=num_turns,
         num_tokens=num_tokens,
         turn={name: channel.turn for name, channel in table.items()},
-        turn_mask={name: channel.turn_known & exists for name, channel in table.items()},
+        turn_mask={name: channel.turn_mask() & exists for name, channel in table.items()},
         outcome={name: channel.whole for name, channel in table.items()},
         outcome_mask={name: channel.outcome_mask() for name, channel in table.items()},
         weights=dict(weights),
@@ -86,6 +88,9 @@ class _Channel:
         known[place] &= score.value is not None
         values[place] = values[place] + (score.value or 0.0) if known[place] else 0.0
 
+    def turn_mask(self) -> np.ndarray:
+        return self.turn_known & (self.turn_scored | self.whole_known[:, None])
+
     def outcome_mask(self) -> np.ndarray:
         return self.whole_known & (self.is_scored | (not self.judges_wholes))
 
@@ -103,6 +108,14 @@ def _checked(score: Score, num_turns: int) -> Score:
     if score.value is not None and not math.isfinite(score.value):
         raise JudgeError(f"{_place(score)}: the value is {score.value}")
     return score
+
+
+def _check_once(trajectories: Sequence[Trajectory]) -> None:
+    """Refuse duplicates: they would count twice in every statistic, and one of them would have no scores."""
+    seen = Counter(trajectory.trajectory_id for trajectory in trajectories)
+    repeated = next((name for name, times in seen.items() if times > 1), None)
+    if repeated is not None:
+        raise ValueError(f"trajectory {repeated} is in the batch {seen[repeated]} times")
 
 
 def _check_repeats(scores: Sequence[Score]) -> None:

@@ -23,16 +23,27 @@ def to_turns(values: Array, usable: Mask, rewards: TurnRewards) -> TurnAdvantage
 def to_tokens(
     advantages: TurnAdvantages, trajectories: Sequence[Trajectory]
 ) -> list[list[tuple[FloatArray, BoolArray]]]:
-    """Return by trajectory and turn the advantage and the loss mask of its action tokens, [num_action_tokens] each."""
+    """Return by trajectory and turn the advantage and the loss mask of its action tokens, [num_action_tokens] each.
+
+    ValueError, naming trajectory and turn, for an advantage that is not finite or not one a token: a wrong estimator.
+    """
     return [
-        [_spread_turn(advantages, i, k, len(turn.action_ids)) for k, turn in enumerate(trajectory.turns)]
+        [_spread_turn(advantages, i, k, len(turn.action_ids), trajectory) for k, turn in enumerate(trajectory.turns)]
         for i, trajectory in enumerate(trajectories)
     ]
 
 
-def _spread_turn(advantages: TurnAdvantages, i: int, k: int, num_tokens: int) -> tuple[FloatArray, BoolArray]:
+def _spread_turn(
+    advantages: TurnAdvantages, i: int, k: int, num_tokens: int, trajectory: Trajectory
+) -> tuple[FloatArray, BoolArray]:
     is_trained = bool(advantages.mask[i, k])
     mask = np.full(num_tokens, is_trained, dtype=bool)
-    if is_trained and advantages.tokens is not None:
-        return np.asarray(advantages.tokens[i][k], dtype=np.float32), mask
-    return np.full(num_tokens, advantages.values[i, k] if is_trained else 0.0, dtype=np.float32), mask
+    if not is_trained:
+        return np.zeros(num_tokens, dtype=np.float32), mask
+    values = np.full(num_tokens, advantages.values[i, k]) if advantages.tokens is None else advantages.tokens[i][k]
+    place = f"trajectory {trajectory.trajectory_id} turn {k}"
+    if len(values) != num_tokens:
+        raise ValueError(f"{place}: the estimator gave {len(values)} advantages to {num_tokens} action tokens")
+    if not np.isfinite(values).all() or not np.isfinite(advantages.values[i, k]):
+        raise ValueError(f"{place}: the estimator gave an advantage that is not finite")
+    return np.asarray(values, dtype=np.float32), mask
