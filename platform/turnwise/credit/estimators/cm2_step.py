@@ -98,8 +98,7 @@ def step_advantages(
     """
     done = first_pass(passes & exists[:, :, None])
     ready = np.stack([first_turn_after(done, dependencies) for dependencies in before], axis=1)
-    has_turns: Mask = np.asarray(exists.any(axis=1), dtype=bool)
-    reached = (ready < NEVER) & has_turns[:, None]
+    reached = (ready < NEVER) & exists.any(axis=1, keepdims=True)
     whole = np.where(done < NEVER, eta ** np.clip(done - ready, 0, exists.shape[1]).astype(np.float64), 0.0)
     sums, counts = group_sum(whole, reached, codes)
     turns = np.arange(exists.shape[1])[None, :, None]
