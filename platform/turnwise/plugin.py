@@ -12,6 +12,7 @@ _ITEMS = (
     ("estimator", "rloo", "turnwise.credit.estimators.rloo:Rloo"),
     ("estimator", "turn_loo", "turnwise.credit.estimators.turn_loo:TurnLoo"),
     ("estimator", "state_gae", "turnwise.credit.estimators.state_gae:StateGae"),
+    ("estimator", "turnwise", "turnwise.credit.estimators.turnwise:Turnwise"),
     ("objective", "ppo", "turnwise.learner.objectives:Ppo"),
 )
 

@@ -15,6 +15,7 @@ from turnwise.credit.estimators.grpo import Grpo, GrpoConfig
 from turnwise.credit.estimators.rloo import Rloo, RlooConfig
 from turnwise.credit.estimators.state_gae import StateGae, StateGaeConfig
 from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
+from turnwise.credit.estimators.turnwise import Turnwise, TurnwiseConfig
 from turnwise.credit.returns import turn_returns
 
 THETA = np.asarray([-0.3, 0.4, 0.2])
@@ -71,6 +72,8 @@ UNBIASED = {
     "turn_loo": TurnLoo(TurnLooConfig()),
     "rloo": Rloo(RlooConfig()),
     "state_gae, all later rewards": StateGae(StateGaeConfig(lam=1.0)),
+    "turnwise": Turnwise(TurnwiseConfig()),
+    "turnwise, its own later rewards": Turnwise(TurnwiseConfig(lookahead="own")),
 }
 
 
