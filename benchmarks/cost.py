@@ -34,8 +34,8 @@ def measured_cost(sections: dict[str, dict[str, Any]], *, is_quick: bool) -> dic
         seconds = _estimate_s(section, batch)
         found[label] = None if seconds is None else {"seconds": seconds, "share": seconds / step_s}
     says = (
-        f"{TRAJECTORIES} trajectories of {TURNS} turns and {TOKENS:,} tokens; a learner step on them, one thread, scaled from "
-        f"{rows * ROW_TOKENS:,} tokens in rows of {ROW_TOKENS} with the tiny model: {step_s:,.0f} s"
+        f"{TRAJECTORIES} trajectories of {TURNS} turns and {TOKENS:,} tokens; a learner step on them, one thread, "
+        f"scaled from {rows * ROW_TOKENS:,} tokens in rows of {ROW_TOKENS} with the tiny model: {step_s:,.0f} s"
     )
     return {"step_s": step_s, "measured_tokens": rows * ROW_TOKENS, "estimators": found, "says": says}
 
@@ -79,7 +79,8 @@ def _estimate_s(section: dict[str, Any], batch: TurnRewards) -> float | None:
 
 def learner_step_s(rows: int) -> float:
     """Return the least of three times of one optimizer step on rows of which half is trained, in CPU seconds."""
-    learner = Learner(resolve_model("tiny"), LearnerConfig(minibatches=1, threads=1, micro_batch_tokens=2048), device="cpu")
+    config = LearnerConfig(minibatches=1, threads=1, micro_batch_tokens=2048)
+    learner = Learner(resolve_model("tiny"), config, device="cpu")
     rng, size = np.random.default_rng(0), rows * ROW_TOKENS
     position = np.tile(np.arange(ROW_TOKENS), rows).astype(np.int32)
     is_action = position % 20 >= 10

@@ -1,10 +1,10 @@
 """How well each estimator's turn advantages meet the true ones, and how many episodes a policy needs with it.
 
-    python benchmarks/credit.py [--estimators NAME ...] [--processes NAME ...] [--seeds 10] [--json FILE] [--quick]
+    python benchmarks/credit.py [--estimators NAME ...] [--processes NAME ...] [--seeds 20] [--json FILE] [--quick]
 
 The processes (`processes.py`) are small tables, so that the true advantage of every turn is known; the policies
-(`softmax.py`) are linear, so that thousands train in minutes. Every registered estimator that a process can feed takes part.
-docs/credit.md says what each figure means and what came out.
+(`softmax.py`) are linear, so that thousands train in minutes. Every registered estimator that a process can feed takes
+part. docs/credit.md says what each figure means and what came out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from turnwise.errors import TurnwiseError
 BASE = "grpo"
 """What all are compared with; its rewards are summed."""
 
-RATES = (0.05, 0.1, 0.2, 0.4, 0.8)
+RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
 """Learning rates: the best of them counts, for every estimator and process by itself."""
 
 VARIANTS = {"turnwise, own": {"name": "turnwise", "lookahead": "own"}}
@@ -57,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--estimators", nargs="+", metavar="NAME", help="only these, beside grpo (default: all)")
     parser.add_argument("--processes", nargs="+", metavar="NAME", help="only these (default: all)")
-    parser.add_argument("--seeds", type=int, help="trainings of each learning rate (default 10; 2 with --quick)")
+    parser.add_argument("--seeds", type=int, help="trainings of each learning rate (default 20; 2 with --quick)")
     parser.add_argument("--quick", action="store_true", help="a few updates, only to see that everything works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     given = parser.parse_args(argv)
     options = Options(
-        seeds=given.seeds or (2 if given.quick else 10),
+        seeds=given.seeds or (2 if given.quick else 20),
         groups=60 if given.quick else 3000,
         training=Training(max_updates=3) if given.quick else Training(),
         rates=RATES[2:3] if given.quick else RATES,
@@ -79,10 +79,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 def measure(options: Options, names: Sequence[str] | None, wanted: Sequence[str] | None) -> dict[str, Any]:
     """Measure all and return the report as plain JSON."""
     before, started = machine.load(), time.process_time()
-    results = []
-    for process in every_process():
-        if wanted is None or process.name in wanted:
-            results.append(measured_process(process, settings(names), options))
+    processes = [process for process in every_process() if wanted is None or process.name in wanted]
+    results = [measured_process(process, settings(names), options) for process in processes]
     return {
         "benchmark": "credit",
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -215,7 +213,7 @@ def group_gradients(process: Process, policy: Array, episodes: Any, weights: Arr
 
 
 def turn_errors(process: Process, policy: Array, episodes: Any, estimate: Array, mask: Array) -> dict[str, float]:
-    """Return bias (rms over turns of the mean error in a cell of turn, state and action), spread and rank correlation."""
+    """Return bias, spread and rank correlation; bias: rms of the mean error in a cell of turn, state and action."""
     v, q = values(process, policy)
     k = np.broadcast_to(np.arange(process.horizon), episodes.states.shape)[mask]
     state, action = episodes.states[mask], episodes.actions[mask]

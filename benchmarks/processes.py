@@ -61,7 +61,7 @@ class Episodes:
 
 
 def values(process: Process, policies: Array, *, success: bool = False) -> tuple[Array, Array]:
-    """Return V [R, H + 1, S] and Q [R, H, S, A] of policies [R, O, A] exactly, by dynamic programming.
+    """Return V [R, H + 1, S] and Q [R, H, S, A] of policies [R, O, A], exact.
 
     The reward is the sum of outcome and mean turn rewards, or with `success` the outcome alone.
     """
@@ -69,9 +69,9 @@ def values(process: Process, policies: Array, *, success: bool = False) -> tuple
     shape = (len(policies), process.horizon)
     v = np.zeros((shape[0], shape[1] + 1, len(process.names)))
     q = np.zeros((*shape, len(process.names), policies.shape[2]))
-    v[:, -1] = process.outcome
+    v[:, -1], paid = process.outcome, np.zeros_like(process.reward) if success else process.reward
     for k in reversed(range(process.horizon)):
-        q[:, k] = (v[:, k + 1][:, process.following] * process.chance).sum(axis=3) + (0.0 if success else process.reward)
+        q[:, k] = (v[:, k + 1][:, process.following] * process.chance).sum(axis=3) + paid
         v[:, k] = np.where(process.is_end, process.outcome, (chosen * q[:, k]).sum(axis=2))
     return v, q
 
@@ -167,7 +167,12 @@ def _tabulated(name: str, says: str, key_turns: int, horizon: int, sketch: _Sket
         chance=chance,
         is_end=np.asarray([outcome is not None for outcome in outcomes]),
         outcome=np.asarray([outcome or 0.0 for outcome in outcomes]),
-        observed=np.asarray([0 if o is not None else seen.setdefault(sketch.sees(s), len(seen)) for s, o in zip(states, outcomes, strict=True)]),
+        observed=np.asarray(
+            [
+                0 if o is not None else seen.setdefault(sketch.sees(s), len(seen))
+                for s, o in zip(states, outcomes, strict=True)
+            ]
+        ),
         reward=reward,
         noise=noise,
     )
@@ -308,7 +313,10 @@ def every_process() -> list[Process]:
         key_turn("sure_key", "the third of eight turns decides, surely", 8, 2),
         key_turn("key_of_3", "the first of three turns decides, 75 to 25", 3, 0, luck=0.75),
         key_turn("key_of_8", "the third of eight turns decides, 75 to 25", 8, 2, luck=0.75),
-        key_turn("distractors", "the third of twelve, 75 to 25; each shows one of two colours", 12, 2, luck=0.75, colours=2),
+        key_turn("weak_key", "the third of eight turns decides, 65 to 35", 8, 2, luck=0.65),
+        key_turn(
+            "distractors", "the third of twelve, 75 to 25; each shows one of two colours", 12, 2, luck=0.75, colours=2
+        ),
         two_keys(),
         search(),
         lake(),

@@ -1,9 +1,10 @@
 """A small softmax policy in numpy, many at a time: rolled out, credited, and trained much as the learner trains.
 
-The logits are linear in features of the observation: half of its length its own, half of it random in few dimensions,
-so that what is learnt at one turn moves others a little, as in a network. The gradient is the mean over trained turns of
-advantage times grad log pi (turns of equal length, one step a batch: the ratio of PPO is 1), plus a small entropy
-bonus, without which a policy that was wrong for sure once stays so. Optimizer: Adam with the learner's betas and clip.
+The logits are linear in features of the observation, mostly random ones in few dimensions, a fifth its own: what is
+learnt at one turn moves all others, as in a network, and yet every table of actions can be learnt. The gradient is the
+mean over trained turns of advantage times grad log pi (turns of equal length, one step a batch: the ratio of PPO is
+1), plus a small entropy bonus, without which a policy that was wrong for sure once stays so. Optimizer: Adam with the
+learner's betas and clip.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 from processes import ACTIONS, Array, Episodes, Process, optimum, play, success, values
 from turnwise.credit import Estimator, TurnRewards
 
-SHARED = 16
-"""Dimensions that all observations share."""
+SHARED, OWN = 16, 0.2
+"""Dimensions that all observations share, and the share of a feature's squared length outside of them."""
 
 TOKENS_A_TURN = 4
 BETAS, EPS, MAX_NORM = (0.9, 0.95), 1e-8, 1.0
@@ -31,8 +32,8 @@ class Training:
     """Of every training alike."""
 
     group_size: int = 8
-    groups_per_update: int = 4
-    max_updates: int = 100
+    groups_per_update: int = 1
+    max_updates: int = 500
     entropy: float = 0.01
     share: float = 0.9  # of the best policy's success: where a training ends
 
@@ -57,7 +58,7 @@ def features(process: Process) -> Array:
     size = process.num_observations
     shared = np.random.default_rng(7).normal(size=(size, SHARED))
     shared /= np.linalg.norm(shared, axis=1, keepdims=True)
-    return np.sqrt(0.5) * np.hstack([np.eye(size), shared])
+    return np.hstack([np.sqrt(OWN) * np.eye(size), np.sqrt(1.0 - OWN) * shared])
 
 
 def softmax(logits: Array) -> Array:

@@ -11,8 +11,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from credit_pieces import trajectory, turn
 
+import credit
 import curves
 import loop
+import processes
+import softmax
 from bare import asks_of, count_tokens
 from optimal import check_rewards, optimal_success
 
@@ -90,6 +93,51 @@ def test_results_come_back_as_written_with_a_picture_and_a_table(tmp_path: Path)
     assert lines[3] == "| 1 | 0.200 | 0.900 | 0.220 | 0.920 | 4.0 |"
     assert lines[4] == "| mean | 0.100 | 0.900 | 0.120 | 0.920 | 3.5 |"
     assert "0.744" in lines[-1]
+
+
+@pytest.mark.parametrize("process", processes.every_process(), ids=lambda process: process.name)
+def test_the_true_advantages_are_those_of_many_episodes(process: processes.Process) -> None:
+    rng = np.random.default_rng(0)
+    policy = softmax.softmax(rng.normal(size=(1, process.num_observations, processes.ACTIONS)))
+    np.testing.assert_allclose(process.chance.sum(axis=2)[~process.is_end], 1.0)
+    played = processes.play(process, policy, rng.random((1, 40_000, 2 * process.horizon + 1)), 8)
+    returns = played.outcomes + played.rewards.sum(axis=2)
+    v, q = processes.values(process, policy)
+    k, states = np.arange(process.horizon), played.states
+    true = np.where(played.exists, q[0, k, states, played.actions] - v[0, k, states], 0.0)
+    # what happened is the start's value, the turns' advantages, and chance that no action influences
+    rest = returns - v[0, 0, states[:, :, 0]] - true.sum(axis=2)
+    assert abs(rest.mean()) < 4 * rest.std() / 200 + 1e-9
+    assert abs((rest * true.sum(axis=2)).mean()) < 4 * (rest * true.sum(axis=2)).std() / 200 + 1e-9
+    assert processes.success(process, policy)[0] == pytest.approx(played.outcomes.mean(), abs=0.02)
+
+
+def test_the_gradient_of_the_true_advantages_is_that_of_the_expected_return() -> None:
+    process = processes.search()
+    logits = np.random.default_rng(0).normal(size=(1, process.num_observations, processes.ACTIONS))
+    found = credit.true_gradient(process, softmax.softmax(logits))[0, 2, 1]
+    step = np.zeros_like(logits)
+    step[0, 2, 1] = 1e-5
+    up, down = (processes.success(process, softmax.softmax(logits + sign * step))[0] for sign in (1, -1))
+    assert found == pytest.approx((up - down) / 2e-5, rel=1e-5)
+
+
+def test_ranks_share_ties() -> None:
+    assert credit.rank_correlation(np.asarray([1.0, 2, 2, 3]), np.asarray([0.0, 5, 5, 9])) == pytest.approx(1.0)
+    assert credit.rank_correlation(np.asarray([1.0, 2, 3]), np.asarray([3.0, 2, 1])) == pytest.approx(-1.0)
+    assert credit.rank_correlation(np.ones(3), np.arange(3.0)) == 0.0
+
+
+def test_the_credit_benchmark_compares_what_a_process_can_feed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "credit.json"
+    credit.main(["--quick", "--processes", "key_of_3", "--estimators", "turn_loo", "turnwise", "--json", str(path)])
+    report = json.loads(path.read_text())
+    rows = report["processes"][0]["estimators"]
+    assert set(rows) == {"grpo", "turn_loo", "turnwise", "turnwise, own"}
+    assert rows["grpo"]["ratio"]["mean"] == 1.0
+    assert rows["turnwise"]["gradient_variance"] < rows["turn_loo"]["gradient_variance"]
+    assert all(held["share"] < 0.01 for held in report["cost"]["estimators"].values())
+    assert "turnwise" in capsys.readouterr().out
 
 
 def test_a_run_folder_is_never_named_again(tmp_path: Path) -> None:

@@ -1,23 +1,23 @@
-"""Turnwise: turn-level leave-one-out that learns from equal states; critic-free and unbiased when turn counts differ.
+"""Turnwise: turn-level leave-one-out that learns from equal states; critic-free, unbiased when turn counts differ.
 
-By channel c, with G_ik the return of trajectory i from turn k on (the whole-trajectory score is part of the last turn's
-reward), M_ik the other trajectories of the group that were in the state s_ik, and G_j(s) the return of trajectory j from its
-first visit of s on:
+By channel c, with G_ik the return of trajectory i from turn k on (the whole-trajectory score is part of the last
+turn's reward), M_ik the other trajectories of the group that were in the state s_ik, and G_j(s) the return of
+trajectory j from its first visit of s on:
 
     A_ik = r_ik + gamma P_i(s_i,k+1) - B_ik
-    P_i(s_ik) = (G_ik + sum_{j in M_ik} G_j(s_ik)) / (1 + |M_ik|)                 the rest, pooled with the others' rests
-    B_ik = (shrink b_ik + sum_{j in M_ik} G_j(s_ik)) / (shrink + |M_ik|)          b_ik: the baseline of `turn_loo`
+    P_i(s_ik) = (G_ik + sum_{j in M_ik} G_j(s_ik)) / (1 + |M_ik|)            what is left, pooled with the others'
+    B_ik = (shrink b_ik + sum_{j in M_ik} G_j(s_ik)) / (shrink + |M_ik|)     b_ik: the baseline of `turn_loo`
 
-What follows a turn is thus judged by everyone who came to where it led: chance that came later averages out, of turns
-that did not matter nothing remains, and a state seen rarely is trusted by the number of its visits.
+What follows a turn is thus judged by everyone who came to where it led: chance that came later averages out, little
+remains of turns that did not matter, and a state seen rarely is trusted by the number of its visits.
 
-Unbiased, whatever the turn counts: B depends on other trajectories and on i's past alone. P is for equal states an
-average of returns from there on, each with mean V(s), over a set that others' pasts determine (hence first visits; a mean
-over all visits is biased where states come again). So E[A_ik | s_ik, a_ik] = Q(s_ik, a_ik) - E[B_ik | s_ik].
-It rests on the keys: turns with equal `state_key`s must have the same future in distribution. Where equal keys may hide
-different pasts that matter, set `lookahead: own`, which takes G_i,k+1 for P and is unbiased with any keys; a time limit
-that the keys do not show is such a past too, though a mild one. A turn without a key, or whose state no other trajectory
-saw, has P = G_ik and B = b_ik: without any keys this is `turn_loo`, bit for bit.
+Unbiased, whatever the turn counts: B depends on other trajectories and on i's past alone. P averages returns from equal
+states, each with mean V(s), over a set that the others' pasts determine (hence first visits; the mean over all visits
+is biased where states come again). So E[A_ik | s_ik, a_ik] = Q(s_ik, a_ik) - E[B_ik | s_ik]. It rests on the keys:
+turns with equal `state_key`s must have the same future in distribution. Where equal keys may hide pasts that matter,
+set `lookahead: own`, which takes G_i,k+1 for P and is unbiased with any keys that are known before the action; a time
+limit that the keys do not show is such a past too. A turn without a key, or whose state no other trajectory saw, has
+P = G_ik and B = b_ik: without any keys this is `turn_loo`, bit for bit.
 """
 
 from __future__ import annotations
