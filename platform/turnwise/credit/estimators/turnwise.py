@@ -14,10 +14,10 @@ remains of turns that did not matter, and a state seen rarely is trusted by the 
 Unbiased, whatever the turn counts: B depends on other trajectories and on i's past alone. P averages returns from equal
 states, each with mean V(s), over a set that the others' pasts determine (hence first visits; the mean over all visits
 is biased where states come again). So E[A_ik | s_ik, a_ik] = Q(s_ik, a_ik) - E[B_ik | s_ik]. It rests on the keys:
-turns with equal `state_key`s must have the same future in distribution. Where equal keys may hide pasts that matter,
-set `lookahead: own`, which takes G_i,k+1 for P and is unbiased with any keys that are known before the action; a time
-limit that the keys do not show is such a past too. A turn without a key, or whose state no other trajectory saw, has
-P = G_ik and B = b_ik: without any keys this is `turn_loo`, bit for bit.
+turns with equal `state_key`s must have the same future in distribution, which a time limit that the keys do not show
+prevents, and so does a policy that goes on otherwise after another past. Where that matters set `lookahead: own`, which
+takes G_i,k+1 for P and is unbiased with any keys that are known before the action. A turn without a key, or whose
+state no other trajectory saw, has P = G_ik and B = b_ik: without any keys this is `turn_loo`, bit for bit.
 """
 
 from __future__ import annotations
