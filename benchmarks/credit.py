@@ -13,7 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from cost import measured_cost
 from processes import Array, Process, every_process, optimum, play, success, values, visits
 from softmax import Contender, Training, credited, score_sums, softmax, train
 from turnwise import registry
-from turnwise.config.plugins import build_plugin, config_class
+from turnwise.config.plugins import build_plugin
 from turnwise.errors import TurnwiseError
 
 BASE = "grpo"
@@ -136,19 +136,14 @@ def fed(label: str, section: dict[str, Any], process: Process, policy: Array) ->
     """Return the estimator, its channels set to those of the process, or why the process cannot feed it."""
     found, _ = build_plugin("estimator", {"name": section["name"]})
     wanted = {option: "value" if "value" in option else "process" for option in getattr(found, "channel_options", ())}
-    known = {option.name for option in fields(config_class(found) or Contender)}
     try:
-        _, config = build_plugin("estimator", {**{o: c for o, c in wanted.items() if o in known}, **section})
+        _, config = build_plugin("estimator", {**wanted, **section})
         draft = Contender(label=label, estimator=found(config), is_local=False, uses_critic="value" in wanted.values())
         apart = _tried(draft, process, policy)
-        together = _tried(Contender(**{**asdict_shallow(draft), "is_local": True}), process, policy)
+        together = _tried(replace(draft, is_local=True), process, policy)
     except (TurnwiseError, KeyError, ValueError) as error:
         return None, str(error).splitlines()[0]
-    return Contender(**{**asdict_shallow(draft), "is_local": bool(np.allclose(apart, together, atol=1e-9))}), ""
-
-
-def asdict_shallow(contender: Contender) -> dict[str, Any]:
-    return {field.name: getattr(contender, field.name) for field in fields(contender)}
+    return replace(draft, is_local=bool(np.allclose(apart, together, atol=1e-9))), ""
 
 
 def _tried(contender: Contender, process: Process, policy: Array) -> Array:

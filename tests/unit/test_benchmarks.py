@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ import processes
 import softmax
 from bare import asks_of, count_tokens
 from optimal import check_rewards, optimal_success
+from turnwise import registry
+from turnwise.config.schema import key
+from turnwise.credit import TurnAdvantages, TurnRewards
+from turnwise.errors import UserError
 
 
 def test_without_slipping_the_optimal_policy_always_succeeds_and_needs_six_steps() -> None:
@@ -120,6 +125,57 @@ def test_the_gradient_of_the_true_advantages_is_that_of_the_expected_return() ->
     step[0, 2, 1] = 1e-5
     up, down = (processes.success(process, softmax.softmax(logits + sign * step))[0] for sign in (1, -1))
     assert found == pytest.approx((up - down) / 2e-5, rel=1e-5)
+
+
+@dataclass
+class ActorCriticConfig:
+    value_channel: str = key("", "channel of the critic")
+    judged: str = key("", "channel that is read, if any")
+
+
+class ActorCritic:
+    """Reads a critic, tells tokens apart, and centres over the whole batch."""
+
+    Config, needs_group, channel_options = ActorCriticConfig, False, ("value_channel",)
+
+    def __init__(self, config: ActorCriticConfig) -> None:
+        self.config = config
+
+    def estimate(self, rewards: TurnRewards) -> TurnAdvantages:
+        if self.config.judged and self.config.judged not in rewards.turn:
+            raise UserError("judged", self.config.judged, "no such channel", "score it")
+        values = rewards.outcome["outcome"][:, None] - rewards.turn[self.config.value_channel]
+        values = np.where(rewards.turn_exists, values - values.mean(), 0.0)
+        tokens = [
+            [np.asarray([v - 1, v + 1]) for v in row[:n]] for row, n in zip(values, rewards.num_turns, strict=True)
+        ]
+        return TurnAdvantages(values=np.zeros_like(values), mask=rewards.turn_exists, tokens=tokens)
+
+
+def test_an_estimator_gets_its_critic_its_tokens_averaged_and_its_batch_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry.load_plugins()  # before the copy, or what they register would be lost with it
+    monkeypatch.setattr(registry, "_items", {kind: dict(items) for kind, items in registry._items.items()})
+    registry.register("estimator", "actor_critic")(ActorCritic)
+    process = processes.key_turn("key", "", 3, 0)
+    policy = np.full((1, process.num_observations, processes.ACTIONS), 1 / processes.ACTIONS)
+    contender, _ = credit.fed("x", {"name": "actor_critic"}, process, policy)
+    assert contender is not None
+    assert contender.uses_critic
+    assert not contender.is_local
+    grpo, _ = credit.fed("grpo", {"name": "grpo"}, process, policy)
+    assert grpo is not None
+    assert grpo.is_local
+    two = np.concatenate([policy, policy])
+    played = processes.play(process, two, np.random.default_rng(0).random((2, 16, 7)), 8)
+    together, _ = softmax.credited(contender, process, two, played, played.rewards, 8)
+    # each policy's batch is centred by itself, so the mean of the tokens' advantages is what was centred
+    np.testing.assert_allclose(together.sum(axis=(1, 2)), 0.0, atol=1e-9)
+    assert np.abs(together).max() > 0.1
+    unfed, reason = credit.fed("x", {"name": "actor_critic", "judged": "belief"}, process, policy)
+    assert unfed is None
+    assert "no such channel" in reason
 
 
 def test_ranks_share_ties() -> None:
