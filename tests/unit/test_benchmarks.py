@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+sys.path[:0] = [str(Path(__file__).parents[2] / name) for name in ("benchmarks", "examples")]
 from credit_pieces import trajectory, turn
 
 import credit
+import credit_picture
 import curves
 import loop
 import processes
@@ -176,6 +177,12 @@ def test_an_estimator_gets_its_critic_its_tokens_averaged_and_its_batch_to_itsel
     unfed, reason = credit.fed("x", {"name": "actor_critic", "judged": "belief"}, process, policy)
     assert unfed is None
     assert "no such channel" in reason
+
+
+def test_the_pictures_of_credit_are_drawn_one_a_family(tmp_path: Path) -> None:
+    paths = credit_picture.main(tmp_path)
+    assert [path.name for path in paths] == [f"credit-{name}.png" for name in ("outcome", "turn", "state", "process")]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
 def test_ranks_share_ties() -> None:
