@@ -61,6 +61,7 @@ _ITEMS = (
     ("estimator", "cm2_step", "turnwise.credit.estimators.cm2_step:Cm2Step"),
     ("estimator", "rebel", "turnwise.credit.estimators.rebel:Rebel"),
     ("estimator", "verpo", "turnwise.credit.estimators.verpo:Verpo"),
+    ("estimator", "turnwise", "turnwise.credit.estimators.turnwise:Turnwise"),
 )
 
 

@@ -73,6 +73,7 @@ UNPROMISED = {
         "state_gae": PAST_TURNS,
         "token_gae": GIVEN_VALUES,
         "turn_gae": GIVEN_VALUES,
+        "turnwise": PAST_TURNS,
     },
     "constant process scores": {
         "cm2_step in small groups": PASSED,
@@ -99,6 +100,7 @@ UNPROMISED = {
         "state_gae": PAST_TURNS,
         "token_gae": GIVEN_VALUES,
         "turn_gae": GIVEN_VALUES,
+        "turnwise": PAST_TURNS,
         "vpr": BY_STATE,
         "vpr_turn_index": "turns of all groups are compared, whose episodes end at different turns",
     },

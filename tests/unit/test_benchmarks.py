@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from credit_pieces import trajectory, turn
 
+import credit
+import credit_picture
 import curves
 import loop
+import processes
+import softmax
 from bare import asks_of, count_tokens
 from optimal import check_rewards, optimal_success
+from turnwise import registry
+from turnwise.config.schema import key
+from turnwise.credit import TurnAdvantages, TurnRewards
+from turnwise.errors import UserError
 
 
 def test_without_slipping_the_optimal_policy_always_succeeds_and_needs_six_steps() -> None:
@@ -90,6 +99,108 @@ def test_results_come_back_as_written_with_a_picture_and_a_table(tmp_path: Path)
     assert lines[3] == "| 1 | 0.200 | 0.900 | 0.220 | 0.920 | 4.0 |"
     assert lines[4] == "| mean | 0.100 | 0.900 | 0.120 | 0.920 | 3.5 |"
     assert "0.744" in lines[-1]
+
+
+@pytest.mark.parametrize("process", processes.every_process(), ids=lambda process: process.name)
+def test_the_true_advantages_are_those_of_many_episodes(process: processes.Process) -> None:
+    rng = np.random.default_rng(0)
+    policy = softmax.softmax(rng.normal(size=(1, process.num_observations, processes.ACTIONS)))
+    np.testing.assert_allclose(process.chance.sum(axis=2)[~process.is_end], 1.0)
+    played = processes.play(process, policy, rng.random((1, 40_000, 2 * process.horizon + 1)), 8)
+    returns = played.outcomes + played.rewards.sum(axis=2)
+    v, q = processes.values(process, policy)
+    k, states = np.arange(process.horizon), played.states
+    true = np.where(played.exists, q[0, k, states, played.actions] - v[0, k, states], 0.0)
+    # what happened is the start's value, the turns' advantages, and chance that no action influences
+    rest = returns - v[0, 0, states[:, :, 0]] - true.sum(axis=2)
+    assert abs(rest.mean()) < 4 * rest.std() / 200 + 1e-9
+    assert abs((rest * true.sum(axis=2)).mean()) < 4 * (rest * true.sum(axis=2)).std() / 200 + 1e-9
+    assert processes.success(process, policy)[0] == pytest.approx(played.outcomes.mean(), abs=0.02)
+
+
+def test_the_gradient_of_the_true_advantages_is_that_of_the_expected_return() -> None:
+    process = processes.search()
+    logits = np.random.default_rng(0).normal(size=(1, process.num_observations, processes.ACTIONS))
+    found = credit.true_gradient(process, softmax.softmax(logits))[0, 2, 1]
+    step = np.zeros_like(logits)
+    step[0, 2, 1] = 1e-5
+    up, down = (processes.success(process, softmax.softmax(logits + sign * step))[0] for sign in (1, -1))
+    assert found == pytest.approx((up - down) / 2e-5, rel=1e-5)
+
+
+@dataclass
+class ActorCriticConfig:
+    value_channel: str = key("", "channel of the critic")
+    judged: str = key("", "channel that is read, if any")
+
+
+class ActorCritic:
+    """Reads a critic, tells tokens apart, and centres over the whole batch."""
+
+    Config, needs_group, channel_options = ActorCriticConfig, False, ("value_channel",)
+
+    def __init__(self, config: ActorCriticConfig) -> None:
+        self.config = config
+
+    def estimate(self, rewards: TurnRewards) -> TurnAdvantages:
+        if self.config.judged and self.config.judged not in rewards.turn:
+            raise UserError("judged", self.config.judged, "no such channel", "score it")
+        values = rewards.outcome["outcome"][:, None] - rewards.turn[self.config.value_channel]
+        values = np.where(rewards.turn_exists, values - values.mean(), 0.0)
+        tokens = [
+            [np.asarray([v - 1, v + 1]) for v in row[:n]] for row, n in zip(values, rewards.num_turns, strict=True)
+        ]
+        return TurnAdvantages(values=np.zeros_like(values), mask=rewards.turn_exists, tokens=tokens)
+
+
+def test_an_estimator_gets_its_critic_its_tokens_averaged_and_its_batch_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry.load_plugins()  # before the copy, or what they register would be lost with it
+    monkeypatch.setattr(registry, "_items", {kind: dict(items) for kind, items in registry._items.items()})
+    registry.register("estimator", "actor_critic")(ActorCritic)
+    process = processes.key_turn("key", "", 3, 0)
+    policy = np.full((1, process.num_observations, processes.ACTIONS), 1 / processes.ACTIONS)
+    contender, _ = credit.fed("x", {"name": "actor_critic"}, process, policy)
+    assert contender is not None
+    assert contender.uses_critic
+    assert not contender.is_local
+    grpo, _ = credit.fed("grpo", {"name": "grpo"}, process, policy)
+    assert grpo is not None
+    assert grpo.is_local
+    two = np.concatenate([policy, policy])
+    played = processes.play(process, two, np.random.default_rng(0).random((2, 16, 7)), 8)
+    together, _ = softmax.credited(contender, process, two, played, played.rewards, 8)
+    # each policy's batch is centred by itself, so the mean of the tokens' advantages is what was centred
+    np.testing.assert_allclose(together.sum(axis=(1, 2)), 0.0, atol=1e-9)
+    assert np.abs(together).max() > 0.1
+    unfed, reason = credit.fed("x", {"name": "actor_critic", "judged": "belief"}, process, policy)
+    assert unfed is None
+    assert "no such channel" in reason
+
+
+def test_the_pictures_of_credit_are_drawn_one_a_family(tmp_path: Path) -> None:
+    paths = credit_picture.main(tmp_path)
+    assert [path.name for path in paths] == [f"credit-{name}.png" for name in ("outcome", "turn", "state", "process")]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
+
+
+def test_ranks_share_ties() -> None:
+    assert credit.rank_correlation(np.asarray([1.0, 2, 2, 3]), np.asarray([0.0, 5, 5, 9])) == pytest.approx(1.0)
+    assert credit.rank_correlation(np.asarray([1.0, 2, 3]), np.asarray([3.0, 2, 1])) == pytest.approx(-1.0)
+    assert credit.rank_correlation(np.ones(3), np.arange(3.0)) == 0.0
+
+
+def test_the_credit_benchmark_compares_what_a_process_can_feed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "credit.json"
+    credit.main(["--quick", "--processes", "key_of_3", "--estimators", "turn_loo", "turnwise", "--json", str(path)])
+    report = json.loads(path.read_text())
+    rows = report["processes"][0]["estimators"]
+    assert set(rows) == {"grpo", "turn_loo", "turnwise", "turnwise, own"}
+    assert rows["grpo"]["ratio"]["mean"] == 1.0
+    assert rows["turnwise"]["gradient_variance"] < rows["turn_loo"]["gradient_variance"]
+    assert all(held["share"] < 0.01 for held in report["cost"]["estimators"].values())
+    assert "turnwise" in capsys.readouterr().out
 
 
 def test_a_run_folder_is_never_named_again(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_plugin_may_make_an_option_depend_on_its_sister() -> None:
         ("rewards=[]", "no scorer"),
         ("rollout.group_size=1", "rollout.group_size=1: the estimator turn_loo compares the episodes of a group"),
         ("rollout.min_group_size=9", "exceeds rollout.group_size=8"),
-        ("learner.minibatches=17", "more optimizer steps than rollout.groups_per_update=16"),
+        ("learner.minibatches=129", "more optimizer steps than the 128 episodes of an update"),
         ("learner.warmup_updates=41", "exceeds learner.updates=40"),
     ],
 )

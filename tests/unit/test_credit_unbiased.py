@@ -18,6 +18,7 @@ from turnwise.credit.estimators.rloo import Rloo, RlooConfig
 from turnwise.credit.estimators.state_gae import StateGae, StateGaeConfig
 from turnwise.credit.estimators.trloo import Trloo, TrlooConfig
 from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
+from turnwise.credit.estimators.turnwise import Turnwise, TurnwiseConfig
 from turnwise.credit.returns import turn_returns
 
 THETA = np.asarray([-0.3, 0.4, 0.2])
@@ -75,6 +76,8 @@ UNBIASED = {
     "rloo": Rloo(RlooConfig()),
     "trloo, raw return of a lone survivor": Trloo(TrlooConfig(singleton="raw")),
     "state_gae, all later rewards": StateGae(StateGaeConfig(lam=1.0)),
+    "turnwise": Turnwise(TurnwiseConfig()),
+    "turnwise, its own later rewards": Turnwise(TurnwiseConfig(lookahead="own")),
 }
 
 

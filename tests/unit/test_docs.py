@@ -14,12 +14,13 @@ from typing import Any
 
 import gymnasium
 import pytest
+from credit_pieces import rewards
 
 from turnwise import registry
 from turnwise.cli.run import split_words
 from turnwise.config import load_config
 from turnwise.config.keys import specs
-from turnwise.config.plugins import config_class
+from turnwise.config.plugins import build_plugin, config_class
 from turnwise.config.schema import RunConfig
 from turnwise.registry import KINDS, load_plugins, lookup, names
 from turnwise.tasks import make_env, world_of
@@ -166,15 +167,27 @@ def test_every_test_that_the_architecture_names_exists() -> None:
     assert named - there == set()
 
 
-@pytest.mark.parametrize("name", ["architecture.md", "configuration.md", "environments.md"])
+@pytest.mark.parametrize("name", ["architecture.md", "configuration.md", "credit.md", "environments.md"])
 def test_links_and_paths_lead_somewhere(name: str) -> None:
     text = page(name)
     for link in re.findall(r"\]\(([^)]+)\)", text):
         target, _, anchor = link.partition("#")
         assert (DOCS / target).is_file(), link
-        headings = re.findall(r"^#+ (.+)$", page(target), re.MULTILINE)
+        headings = re.findall(r"^#+ (.+)$", page(target), re.MULTILINE) if anchor else []
         assert not anchor or anchor in {heading.lower().replace(" ", "-") for heading in headings}, link
     core = ROOT / "platform" / "turnwise"
     for path in re.findall(r"`([\w./]+\.py)`", text):
         places = [ROOT / path, core / path, *core.rglob(path)]
         assert any(place.is_file() for place in places) or path in ("actor.py", "__init__.py"), path
+
+
+def test_the_estimator_of_the_credit_page_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_plugins()  # before the copy, or what they register would be lost with it
+    monkeypatch.setattr(registry, "_items", {kind: dict(items) for kind, items in registry._items.items()})
+    (block,) = CODE.findall(page("credit.md"))
+    exec(compile(block, "docs/credit.md", "exec", dont_inherit=True), {"__name__": "credit_page"})
+    found, options = build_plugin("estimator", {"name": "signed", "threshold": 1.5})
+    batch = rewards(["a"] * 3, [[0.0, 1.0], [1.0], [0.0]], [1.0, 0.0, 5.0], masked_outcomes=[2])
+    advantages = found(options).estimate(batch)
+    assert advantages.values.tolist() == [[1.0, 1.0], [-1.0, 0.0], [0.0, 0.0]]
+    assert advantages.mask.tolist() == [[True, True], [True, False], [False, False]]

@@ -147,10 +147,10 @@ def _check_fused_channels(fusion: Any, which: str, weights: Mapping[str, float])
 
 
 def _check_learner(config: RunConfig) -> None:
-    learner, groups = config.learner, config.rollout.groups_per_update
-    if learner.minibatches > groups:
-        problem = f"more optimizer steps than rollout.groups_per_update={groups} groups"
-        raise UserError("learner.minibatches", learner.minibatches, problem, f"use at most {groups}")
+    learner, episodes = config.learner, config.rollout.groups_per_update * config.rollout.group_size
+    if learner.minibatches > episodes:
+        problem = f"more optimizer steps than the {episodes} episodes of an update"
+        raise UserError("learner.minibatches", learner.minibatches, problem, f"use at most {episodes}")
     if len(learner.betas) != 2:
         raise UserError("learner.betas", learner.betas, "AdamW takes two", "use [0.9, 0.95]")
     if learner.warmup_updates > learner.updates:

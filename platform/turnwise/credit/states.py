@@ -1,6 +1,7 @@
 """Visits of the same state: codes of states within their groups, and means over other trajectories' visits.
 
-Called by estimators that compare turns by `state_keys` (`state_gae`, `gigpo`, `vpr`). A turn without a key is alone.
+Called by estimators that compare turns by `state_keys` (`state_gae`, `turnwise`, `gigpo`,
+`vpr`). A turn without a key is alone.
 """
 
 from __future__ import annotations
@@ -28,17 +29,20 @@ def state_codes(
 
 def mean_elsewhere(values: Array, known: Mask, states: NDArray[np.int64]) -> tuple[Array, Mask]:
     """Return the mean of known values at the same state in other rows, and where there is one; [N, K] each."""
+    sums, counts = sum_elsewhere(values, known, states)
+    exists = counts > 0.5
+    return np.where(exists, sums / np.maximum(counts, 1.0), 0.0), exists
+
+
+def sum_elsewhere(values: Array, known: Mask, states: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return the sum and the number of known values at the same state in other rows; [N, K] each, 0 without a state."""
     visited = states >= 0
     counted = visited & known
     rows = np.broadcast_to(np.arange(len(states))[:, None], states.shape)
-    pairs = np.stack([rows[visited], states[visited]])
-    _, own = np.unique(pairs, axis=1, return_inverse=True)
-    weights = counted[visited].astype(np.float64)
-    amounts = np.where(counted, values, 0.0)[visited]
-    counts, sums = (np.bincount(pairs[1], w) for w in (weights, amounts))
-    own_counts, own_sums = (np.bincount(own.reshape(-1), w) for w in (weights, amounts))
-    mean, exists = np.zeros(states.shape), np.zeros(states.shape, dtype=bool)
-    others = counts[pairs[1]] - own_counts[own.reshape(-1)]
-    exists[visited] = others > 0.5
-    mean[visited] = np.where(others > 0.5, (sums[pairs[1]] - own_sums[own.reshape(-1)]) / np.maximum(others, 1.0), 0.0)
-    return mean, exists
+    state = states[visited]
+    _, own = np.unique(rows[visited] * (int(state.max(initial=-1)) + 1) + state, return_inverse=True)
+    sums, counts = np.zeros(states.shape), np.zeros(states.shape)
+    for total, amounts in ((sums, np.where(counted, values, 0.0)), (counts, counted.astype(np.float64))):
+        amount = amounts[visited]
+        total[visited] = np.bincount(state, amount)[state] - np.bincount(own, amount)[own]
+    return sums, counts

@@ -1,0 +1,134 @@
+"""`turnwise`: equal states pooled; exact unbiasedness also where states come again; `turn_loo` without keys."""
+
+import itertools
+
+import numpy as np
+import pytest
+from credit_pieces import rewards
+
+from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
+from turnwise.credit.estimators.turnwise import Turnwise, TurnwiseConfig
+
+
+def estimate(batch, **options):
+    return Turnwise(TurnwiseConfig(**options)).estimate(batch)
+
+
+def maze(**changes):
+    """One group. States: a start s, a fork f; the third trajectory goes through f twice."""
+    given = {
+        "groups": ["g"] * 3,
+        "turn_rewards": [[0.0, 0.0], [0.5, 0.0], [0.0, 0.25, 0.0]],
+        "outcomes": [1.0, 0.0, 1.0],
+        "state_keys": [["s", "f"], ["s", "f"], ["s", "f", "f"]],
+    }
+    return rewards(**(given | changes))
+
+
+def test_what_follows_is_pooled_over_first_visits_and_the_baseline_shrinks_to_the_turns_own():
+    found = estimate(maze())
+    # returns [1, 1], [0.5, 0], [1.25, 1.25, 1]; first visits of f by the three: 1, 0, 1.25
+    pooled_at_fork = (1 + 0 + 1.25) / 3
+    turn_0 = [(0.5 + 1.25) / 2, (1 + 1.25) / 2, (1 + 0.5) / 2]
+    fork = [((0 + 1.25) / 2 + 0 + 1.25) / 3, ((1 + 1.25) / 2 + 1 + 1.25) / 3, (0.5 + 1 + 0) / 3]
+    expected = [
+        [pooled_at_fork - turn_0[0], 1 - fork[0], 0.0],
+        [0.5 + pooled_at_fork - turn_0[1], 0 - fork[1], 0.0],
+        # its second visit reads the others' first ones beside its own return from there
+        [pooled_at_fork - turn_0[2], 0.25 + (1 + 1 + 0) / 3 - fork[2], 1 - fork[2]],
+    ]
+    np.testing.assert_allclose(found.values, expected)
+    assert found.mask.tolist() == [[True, True, False], [True, True, False], [True, True, True]]
+
+
+@pytest.mark.parametrize("options", [{}, {"gamma": 0.8}, {"singleton": "raw"}, {"shrink": 0.0}])
+def test_without_keys_it_is_turn_loo_bit_for_bit(options):
+    rng = np.random.default_rng(0)
+    turns = [rng.normal(size=rng.integers(1, 6)).tolist() for _ in range(40)]
+    names = [f"g{i // 5}" for i in range(39)] + ["alone"]
+    batch = rewards(names, turns, rng.normal(size=40), masked_turns=[(3, 0)], masked_outcomes=[7])
+    shared = {name: value for name, value in options.items() if name != "shrink"}
+    ours, other = estimate(batch, **options), TurnLoo(TurnLooConfig(**shared)).estimate(batch)
+    np.testing.assert_array_equal(ours.values, other.values)
+    np.testing.assert_array_equal(ours.mask, other.mask)
+
+
+def test_a_masked_return_is_in_no_mean_and_its_turns_are_not_trained_on():
+    found = estimate(maze(masked_outcomes=[0]), shrink=0.0)
+    assert found.mask.tolist() == [[False] * 3, [True, True, False], [True, True, True]]
+    np.testing.assert_allclose(found.values[1], [0.5 + (0 + 1.25) / 2 - 1.25, 0 - 1.25, 0.0])
+
+
+def test_chance_after_an_action_and_turns_that_do_not_matter_hardly_reach_the_advantages():
+    """One choice, then a coin that no choice influences."""
+    rng = np.random.default_rng(0)
+    choices, coins = rng.integers(0, 2, 3200), rng.integers(0, 2, 3200)
+    batch = rewards(
+        [f"g{i // 32}" for i in range(3200)],
+        [[0.1 * choice, 0.0] for choice in choices],
+        coins.astype(float),
+        state_keys=[["start", "coin"]] * 3200,
+    )
+    ours, other = estimate(batch), TurnLoo(TurnLooConfig()).estimate(batch)
+    assert ours.values[:, 0].var() < 0.1 * other.values[:, 0].var()
+
+
+# A loop that is left by choice or by chance: in state x the policy stays (0) or leaves (1); staying leads back to x, or
+# to y, where one more choice decides.
+STAY_IN_X = 0.6
+THETA = {"x": 0.3, "y": -0.2}
+
+
+DEPTH = 9
+"""Longer stays in x have a chance of one in a million together, and are left out."""
+
+
+def paths():
+    """(states, actions, chance without the policy's part, turn rewards, outcome) of every episode."""
+    for stays in itertools.count():
+        states, actions, chance = ["x"] * stays, [0] * stays, STAY_IN_X**stays
+        rest = [0.1] * stays
+        yield [*states, "x"], [*actions, 1], chance, [*rest, 0.0], 0.3
+        for choice in (0, 1):
+            missed = chance * (1 - STAY_IN_X)
+            yield [*states, "x", "y"], [*actions, 0, choice], missed, [*rest, 0.1, 0.0], float(choice)
+        if stays == DEPTH:
+            return
+
+
+def policy(state, action):
+    stop = 1 / (1 + np.exp(-THETA[state]))
+    return stop if action else 1 - stop
+
+
+def gradients(**options):
+    """Expected and true gradient by state, for groups of two."""
+    episodes = list(paths())
+    chances = np.asarray(
+        [p * np.prod([policy(s, a) for s, a in zip(ss, aa, strict=True)]) for ss, aa, p, _, _ in episodes]
+    )
+    pairs = list(itertools.product(range(len(episodes)), repeat=2))
+    members = [member for pair in pairs for member in pair]
+    batch = rewards(
+        np.repeat(np.arange(len(pairs)), 2).astype(str),
+        [episodes[m][3] for m in members],
+        [episodes[m][4] for m in members],
+        state_keys=[episodes[m][0] for m in members],
+    )
+    weights = np.repeat([chances[a] * chances[b] for a, b in pairs], 2) / 2
+    values = estimate(batch, **options).values
+    found, true = dict.fromkeys(THETA, 0.0), dict.fromkeys(THETA, 0.0)
+    for row, member in enumerate(members):
+        states, actions, _, turns, outcome = episodes[member]
+        for k, (state, action) in enumerate(zip(states, actions, strict=True)):
+            score = action - policy(state, 1)
+            found[state] += weights[row] * values[row, k] * score
+            true[state] += weights[row] * (sum(turns[k:]) + outcome) * score
+    return np.asarray(list(found.values())), np.asarray(list(true.values()))
+
+
+@pytest.mark.parametrize("options", [{}, {"lookahead": "own"}, {"shrink": 0.0}])
+def test_the_expected_gradient_is_the_true_one_where_states_come_again(options):
+    found, true = gradients(**options)
+    np.testing.assert_allclose(found, true, atol=1e-5)
+    assert np.abs(true).min() > 0.02
