@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from credit_pieces import trajectory, turn
 
 import credit
+import credit_lm
 import credit_picture
 import curves
 import loop
@@ -226,3 +227,29 @@ def test_the_loop_benchmark_reports_every_part_and_the_machine(tmp_path: Path) -
     assert report["machine"]["cpu"]
     assert len(report["load_before"]) == len(report["load_after"]) == 3
     assert report["settings"] == {"repeats": 1, "updates": 1, "quick": True}
+
+
+def _training(estimator: str, seed: int, rise: int) -> dict[str, object]:
+    rates = {mode: {"success_rate": 0.1} for mode in ("sampled", "greedy")}
+    return {
+        "estimator": estimator,
+        "seed": seed,
+        "updates": 40,
+        "episodes": 4000,
+        "heldout": {"before": rates, "after": rates},
+        "training": [[update, 0.9 if update > rise else 0.0] for update in range(1, 41)],
+    }
+
+
+def test_the_first_episodes_at_a_level_count_and_who_never_gets_there_is_said(tmp_path: Path) -> None:
+    early, late, never = (_training("grpo", seed, rise) for seed, rise in enumerate((5, 20, 40)))
+    assert 500 < credit_lm.episodes_to(early, 0.5) < 1200 < credit_lm.episodes_to(late, 0.5) < 2800
+    assert credit_lm.episodes_to(never, 0.5) is None
+    results = {"title": "both", "runs": [early, never, _training("turnwise", 0, 5)]}
+    lines = credit_lm.table(results).splitlines()
+    assert lines[2].startswith("| grpo | 2 | 0.100 (0.100 to 0.100)")
+    assert "1 never" in lines[2]
+    assert "never" not in lines[3]
+    credit_lm.write(results, tmp_path / "both.json")
+    assert json.loads((tmp_path / "both.json").read_text()) == results
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
