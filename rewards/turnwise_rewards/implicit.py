@@ -49,7 +49,7 @@ def token_values(log_ratios: Array, beta: float = BETA) -> Array:
 
 
 def step_rewards(gained: Array, step_ends: Sequence[int]) -> Array:
-    """Return [num_steps] what `gained`, [T] of `token_values`, grows by over each step; `step_ends` are its last tokens."""
+    """Return [num_steps] what `gained` [T], of `token_values`, grows by over each step, given their last tokens."""
     return np.diff(gained[np.asarray(step_ends, dtype=np.int64)], prepend=0.0)
 
 

@@ -11,7 +11,7 @@ from test_stream import CountingTasks, numbers
 
 from turnwise.config import load_config
 from turnwise.config.schema import CreditConfig, RolloutConfig, RunConfig
-from turnwise.controller import Controller, Progress, num_trained
+from turnwise.controller import PATIENCE, Controller, Progress, num_trained
 from turnwise.credit.select import Selector
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import StalledError, UserError
@@ -256,6 +256,20 @@ def test_the_counts_of_selections_are_metrics():
         assert counts()["select/waiting"] == 0.0
 
     asyncio.run(run())
+
+
+def test_an_estimator_that_compares_by_keys_which_never_come_is_refused_with_the_place():
+    config = RunConfig(credit=CreditConfig(estimator={"name": "vpr", "norm": "group_whiten"}))
+    controller = Controller(config, None, None, None, None, None, Progress())
+
+    async def run():
+        return await stream([], mixed).take(0)
+
+    batch = asyncio.run(run())
+    for _ in range(PATIENCE - 1):
+        controller._assign(batch)
+    with pytest.raises(UserError, match=r"credit.estimator.name=vpr: .* state_key; 00000000/0 turn 0 has none"):
+        controller._assign(batch)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ Called by `assign`. The rules:
 - A masked score of a whole trajectory masks its turns that have no score of their own: who would have given it failed.
 - A turn without a score on a channel got nothing there: 0. So did a whole trajectory on a channel of turn scores only.
 - A channel that judges whole trajectories anywhere in the batch owes each of them a score: one that has none, neither
-  for the whole nor for a turn, is missing.
+  for the whole nor for a turn, is missing. A masked score is no judgement: it says nothing of other trajectories.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
         state_keys=[[turn.state_key for turn in trajectory.turns] for trajectory in trajectories],
         belief_keys=[[turn.belief_key for turn in trajectory.turns] for trajectory in trajectories],
         turn_scored={name: channel.turn_scored for name, channel in table.items()},
+        trajectory_ids=[trajectory.trajectory_id for trajectory in trajectories],
     )
 
 
@@ -80,7 +81,7 @@ class _Channel:
 
     def add(self, row: int, score: Score) -> None:
         self.is_scored[row] = True
-        self.judges_wholes |= score.turn is None and score.channel != ANY_CHANNEL
+        self.judges_wholes |= score.turn is None and not score.is_masked
         values, known = (self.whole, self.whole_known) if score.turn is None else (self.turn[row], self.turn_known[row])
         place = row if score.turn is None else score.turn
         if score.turn is not None:
@@ -107,6 +108,8 @@ def _checked(score: Score, num_turns: int) -> Score:
         raise JudgeError(f"{_place(score)}: the trajectory has {num_turns} turns")
     if score.value is not None and not math.isfinite(score.value):
         raise JudgeError(f"{_place(score)}: the value is {score.value}")
+    if score.channel == ANY_CHANNEL and not score.is_masked:
+        raise JudgeError(f"{_place(score)}: it stands for every channel, and can only be masked")
     return score
 
 
