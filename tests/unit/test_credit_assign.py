@@ -148,7 +148,7 @@ def test_a_value_for_every_channel_is_refused():
 def test_a_scorer_must_not_give_what_a_fusion_makes():
     config = CreditConfig(channels={"outcome": 1.0}, fuse=[{"name": "overlong", "into": "outcome"}])
     both = group("a", [[1], [1]], [score("a/0", None), score("a/1", 0.0)])
-    with pytest.raises(UserError, match="credit.fuse=outcome: a fusion makes this channel, and test gives it to a/1"):
+    with pytest.raises(UserError, match=r"credit.fuse=outcome: a fusion makes this channel, and test gives it to a/1"):
         assign([both], config)
 
 
