@@ -19,7 +19,8 @@ from turnwise.keeper import to_be_stored
 from turnwise.records import End, Score
 from turnwise.replay import batches_ahead
 from turnwise.store.pending import load_pending, save_pending
-from turnwise.stream import GroupStream, StreamState
+from turnwise.stream import GroupStream
+from turnwise.stream_state import StreamState
 
 RORECOMP = {"name": "rorecomp", "ratio": 0.5, "length": "turns", "outcome": "outcome", "threshold": 0.5}
 
