@@ -13,7 +13,7 @@ from turnwise.config.schema import CreditConfig
 from turnwise.credit import TurnAdvantages
 from turnwise.credit.assign import assign
 from turnwise.credit.spread import to_tokens
-from turnwise.errors import JudgeError, UserError
+from turnwise.errors import JudgeError, NumericsError, UserError
 from turnwise.records import Group
 
 
@@ -130,6 +130,15 @@ def test_arrays_of_a_turn_that_differ_in_length_are_refused_with_their_place(nam
     both = scored(trajectory("a", 0, [1]), trajectory("a", 1, [turn(1), broken]))
     with pytest.raises(ValueError, match="trajectory a/1 turn 1: action ids, log-probabilities and versions"):
         assign([both], CreditConfig())
+
+
+def test_a_log_probability_that_is_not_finite_is_refused_with_its_place_if_it_is_trained_on():
+    broken = dataclasses.replace(turn(2), logprobs=np.asarray([-0.5, np.nan], dtype=np.float32))
+    both = scored(trajectory("a", 0, [1]), trajectory("a", 1, [turn(1), broken]))
+    with pytest.raises(NumericsError, match=r"trajectory a/1 turn 1: the sampler gave a log-probability"):
+        assign([both], CreditConfig())
+    masked_outcome = dataclasses.replace(both, scores=(score("a/0", 0.0), score("a/1", None)))
+    assert assign([masked_outcome], CreditConfig())[0].num_loss_tokens == 0
 
 
 def test_a_trajectory_that_is_given_twice_is_refused():

@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from turnwise.credit import TurnRewards
 from turnwise.errors import JudgeError, UserError
@@ -40,17 +41,14 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
     scores = [_checked(score, turns) for group in groups for score, turns in _with_turns(group)]
     _check_repeats(scores)
     _check_channels(weights, {score.channel for score in scores}, declared)
-    width = max([1, *(len(trajectory.turns) for trajectory in trajectories)])
-    table = {channel: _Channel(len(trajectories), width) for channel in weights}
+    num_tokens = _token_counts(trajectories)
+    num_turns = np.asarray([len(trajectory.turns) for trajectory in trajectories], dtype=np.int64)
+    exists = np.arange(num_tokens.shape[1])[None, :] < num_turns[:, None]
+    table = {channel: _Channel(*exists.shape) for channel in weights}
     rows = {trajectory.trajectory_id: row for row, trajectory in enumerate(trajectories)}
     for score in scores:
         for channel in weights if score.channel == ANY_CHANNEL else {score.channel} & weights.keys():
             table[channel].add(rows[score.trajectory_id], score)
-    num_tokens = np.zeros((len(trajectories), width), dtype=np.int64)
-    for row, trajectory in enumerate(trajectories):
-        num_tokens[row, : len(trajectory.turns)] = [len(turn.action_ids) for turn in trajectory.turns]
-    num_turns = np.asarray([len(trajectory.turns) for trajectory in trajectories], dtype=np.int64)
-    exists = np.arange(width)[None, :] < num_turns[:, None]
     return TurnRewards(
         group=[group.group_id for group in groups for _ in group.trajectories],
         num_turns=num_turns,
@@ -94,6 +92,15 @@ class _Channel:
 
     def outcome_mask(self) -> np.ndarray:
         return self.whole_known & (self.is_scored | (not self.judges_wholes))
+
+
+def _token_counts(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
+    """Return [N, K] the action tokens of each turn; K is at least 1."""
+    counts = [[len(turn.action_ids) for turn in trajectory.turns] for trajectory in trajectories]
+    found = np.zeros((len(counts), max([1, *map(len, counts)])), dtype=np.int64)
+    for row, of_turns in enumerate(counts):
+        found[row, : len(of_turns)] = of_turns
+    return found
 
 
 def _with_turns(group: Group) -> list[tuple[Score, int]]:

@@ -263,9 +263,13 @@ class Learner:
 def _check_finite(batch: Batch) -> None:
     """Refuse bad inputs by name; an infinite log-probability would otherwise vanish in the clamped ratio."""
     for name in ("logprobs", "advantages"):
-        num_bad = int((~np.isfinite(getattr(batch, name)[batch.loss_mask])).sum())
-        if num_bad:
-            raise NumericsError(f"{num_bad} of {batch.num_loss_tokens} {name} in the batch are not finite")
+        bad = np.flatnonzero(~np.isfinite(getattr(batch, name)) & batch.loss_mask)
+        if len(bad):
+            row = int(np.searchsorted(batch.row_offsets, bad[0], side="right")) - 1
+            place = f"turn {batch.turn_ids[bad[0]]} of the batch's trajectory {batch.row_trajectories[row]}"
+            raise NumericsError(
+                f"{len(bad)} of {batch.num_loss_tokens} {name} in the batch are not finite, the first at {place}"
+            )
 
 
 def _check_warm_start(path: Path, num_sft_steps: int) -> None:
