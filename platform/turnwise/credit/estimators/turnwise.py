@@ -12,14 +12,15 @@ What follows a turn is thus judged by everyone who came to where it led, turn af
 averages out, and little remains of turns that all led to the same state (with `shrink: 0` nothing). P is the value of
 a table fitted to the group (certainty equivalence), made anew for every group, so there is no critic to be wrong.
 
-Unbiased, whatever the turn counts. Given who is where at turn k + 1, the mean of each T_j,k+1 is the value of j's state,
-by induction from the last turn; so whoever is in P, its mean is the value V of its state, and E[T_ik | s_ik, a_ik] =
-Q(s_ik, a_ik). A T_jk in the baseline may hold i's own later rewards (if i came to where j was led), and yet its mean is
-r_jk + gamma V(s_j,k+1) whatever i did: i's action decides who is averaged, not what the mean is. It rests on the keys:
-turns of equal number and `state_key` must have the same future in distribution, which they have not if the policy goes
-on otherwise after another past. Where that matters set `lookahead: own`, which takes the turn's own return for T and is
-unbiased with any keys that are known before the action. A turn without a key, or whose state no other trajectory saw
-at that turn, has P = T and the baseline b: without any keys this is `turn_loo`, bit for bit.
+Unbiased, whatever the turn counts. Given who is where at turn k + 1, each T_j,k+1 has the value of j's state for its
+mean, by induction from the last turn; so whoever is in P, its mean is the value V of its state, and
+E[T_ik | s_ik, a_ik] = Q(s_ik, a_ik). A T_jk in the baseline may hold i's own later rewards (if i came to where j was
+led), and yet its mean is r_jk + gamma V(s_j,k+1) whatever i did: i's action decides who is averaged, not what the mean
+is. It rests on the keys: turns of equal number and `state_key` must have the same future in distribution, which they
+have not if the policy goes on otherwise after another past. Where that matters set `lookahead: own`, which takes the
+turn's own return for T and is unbiased with any keys that are known before the action. A turn without a key, or whose
+state no other trajectory saw at that turn, has P = T and the baseline b: without any keys this is `turn_loo`, bit for
+bit.
 
 `match: state` counts a state as the same at any turn: more is pooled where states come again, but the keys must then
 say how many turns are left if there is a limit. P is then the mean return from the others' first visits (the mean over
