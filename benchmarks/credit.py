@@ -147,7 +147,10 @@ def true_gradient(process: Process, policy: Array) -> Array:
 
 
 def accuracy(contender: Contender, process: Process, policy: Array, options: Options) -> dict[str, Any]:
-    """Compare turn advantages with the true ones at one policy, scaled so that the expected step is equally long."""
+    """Compare turn advantages with the true ones at one policy, scaled so that the expected step is equally long.
+
+    Only the rank correlation where the expected step does not go along the true one, by three standard errors.
+    """
     size, rng = options.training.group_size, np.random.default_rng(23)
     episodes = play(process, policy, rng.random((1, size * options.groups, 2 * process.horizon + 1)), size)
     normal = rng.normal(size=episodes.rewards.shape)
@@ -155,8 +158,11 @@ def accuracy(contender: Contender, process: Process, policy: Array, options: Opt
     estimate, mask = credited(contender, process, policy, episodes, scored, size)
     gradient = true_gradient(process, policy)[0]
     by_group = group_gradients(process, policy, episodes, np.where(mask, estimate, 0.0), size)
+    along = np.einsum("goa,oa->g", by_group, gradient)
+    if along.mean() < 3.0 * along.std() / np.sqrt(options.groups):
+        return {"rank_correlation": turn_errors(process, policy, episodes, estimate, mask)["rank_correlation"]}
     mean, length = by_group.mean(axis=0), float((gradient**2).sum())
-    factor = length / float((mean * gradient).sum())
+    factor = length / float(along.mean())
     spread = factor**2 * float(by_group.var(axis=0, ddof=1).sum()) / length
     off, floor = float(((factor * mean - gradient) ** 2).sum()) / length, spread / options.groups
     return {
@@ -270,11 +276,17 @@ def show(report: dict[str, Any], console: Console) -> None:
 def _cells(row: dict[str, Any], about: dict[str, Any]) -> list[str]:
     return [
         *(_learning(row, about) if "ratio" in row else ["-"] * 7),
+        *(_accuracy(row) if "factor" in row else ["-"] * 4),
+        f"{row['rank_correlation']:.2f}",
+    ]
+
+
+def _accuracy(row: dict[str, Any]) -> list[str]:
+    return [
         f"{row['gradient_bias']:.2f} (noise {row['gradient_bias_floor']:.2f})",
         f"{row['gradient_variance']:.1f}",
         f"{row['bias']:.3f}",
         f"{row['standard_deviation']:.3f}",
-        f"{row['rank_correlation']:.2f}",
     ]
 
 
