@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from credit_pieces import trajectory, turn
 
+import contenders
 import credit
 import credit_lm
 import credit_picture
@@ -138,7 +139,7 @@ class ActorCriticConfig:
 class ActorCritic:
     """Reads a critic, tells tokens apart, and centres over the whole batch."""
 
-    Config, needs_group, channel_options = ActorCriticConfig, False, ("value_channel",)
+    Config, needs_group, value_options = ActorCriticConfig, False, ("value_channel",)
 
     def __init__(self, config: ActorCriticConfig) -> None:
         self.config = config
@@ -180,6 +181,23 @@ def test_an_estimator_gets_its_critic_its_tokens_averaged_and_its_batch_to_itsel
     assert "no such channel" in reason
 
 
+@pytest.mark.parametrize("label", contenders.KNOWING)
+def test_those_that_know_the_process_give_the_true_advantages_on_average(label: str) -> None:
+    process = processes.judged_key("judged", "", 4, 1)
+    policy = np.full((1, process.num_observations, processes.ACTIONS), 1 / processes.ACTIONS)
+    rng = np.random.default_rng(0)
+    played = processes.play(process, policy, rng.random((1, 40_000, 9)), 8)
+    scored = np.where(played.exists, played.rewards + process.noise * rng.normal(size=played.rewards.shape), 0.0)
+    contender = next(one for one in contenders.knowing() if one.label == label)
+    found, mask = softmax.credited(contender, process, policy, played, scored, 8)
+    is_right = played.rewards[0, :, 1] > 0
+    # at the key turn: 0.5 of chance and 0.5 of the judge between right and wrong
+    assert found[0, is_right, 1].mean() == pytest.approx(0.75, abs=0.02)
+    assert found[0, ~is_right, 1].mean() == pytest.approx(-0.25, abs=0.02)
+    assert np.abs(found[0][:, [0, 2, 3]].mean(axis=0)).max() < 0.02
+    assert mask.all()
+
+
 def test_the_pictures_of_credit_are_drawn_one_a_family(tmp_path: Path) -> None:
     paths = credit_picture.main(tmp_path)
     assert [path.name for path in paths] == [f"credit-{name}.png" for name in ("outcome", "turn", "state", "process")]
@@ -194,10 +212,13 @@ def test_ranks_share_ties() -> None:
 
 def test_the_credit_benchmark_compares_what_a_process_can_feed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "credit.json"
-    credit.main(["--quick", "--processes", "key_of_3", "--estimators", "turn_loo", "turnwise", "--json", str(path)])
+    chosen = ["--processes", "key_of_3", "--estimators", "turn_loo", "turnwise", "--learn", "turnwise"]
+    credit.main(["--quick", *chosen, "--json", str(path)])
     report = json.loads(path.read_text())
     rows = report["processes"][0]["estimators"]
-    assert set(rows) == {"grpo", "turn_loo", "turnwise", "turnwise, own"}
+    assert set(rows) == {"grpo", "turn_loo", "turnwise", *contenders.VARIANTS, *contenders.KNOWING}
+    assert {label for label, row in rows.items() if "ratio" in row} == {"grpo", "turnwise", *contenders.KNOWING}
+    assert rows["turnwise, judged"] == {"not_fed": "no channel process"}
     assert rows["grpo"]["ratio"]["mean"] == 1.0
     assert rows["turnwise"]["gradient_variance"] < rows["turn_loo"]["gradient_variance"]
     assert all(held["share"] < 0.01 for held in report["cost"]["estimators"].values())

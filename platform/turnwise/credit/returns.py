@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from turnwise.credit import Array, Mask, TurnRewards
+from turnwise.errors import UserError
 
 
 def turn_returns(rewards: TurnRewards, channel: str, gamma: float) -> tuple[Array, Mask]:
@@ -25,6 +26,21 @@ def turn_returns(rewards: TurnRewards, channel: str, gamma: float) -> tuple[Arra
         known[:, k] &= known[:, k + 1]
     carried = np.minimum(np.arange(returns.shape[1])[None, :], _last_turn(rewards)[:, None])
     return np.take_along_axis(returns, carried, axis=1), np.take_along_axis(known, carried, axis=1)
+
+
+def immediate_rewards(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
+    """Return each turn's own score and whether it is known, [N, K] each, the last one's carried on behind the end.
+
+    For a channel whose score of a turn judges that turn alone, so that no later score counts with it. Raises UserError
+    if it scores whole trajectories, which no single turn earned.
+    """
+    if np.any(np.where(rewards.outcome_mask[channel], rewards.outcome[channel], 0.0) != 0.0):
+        problem = "the channel also scores whole trajectories, which is not a judgement of one turn"
+        raise UserError("credit.estimator.immediate", channel, problem, "take it off the list, or score turns only")
+    values, known = rewards_with_outcome(rewards, channel)
+    known = known & rewards.outcome_mask[channel][:, None]
+    carried = np.minimum(np.arange(values.shape[1])[None, :], _last_turn(rewards)[:, None])
+    return np.take_along_axis(values, carried, axis=1), np.take_along_axis(known, carried, axis=1)
 
 
 def trajectory_scores(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
