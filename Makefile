@@ -6,7 +6,7 @@ RUN ?= quickstart-$(shell date +%Y%m%d-%H%M%S)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow lint format lock base-model curves bench clean
+.PHONY: help setup train test slow lint format lock base-model curves credit bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,6 +50,10 @@ base-model: $(STAMP)  ## make the shipped tiny base model again (about eight min
 
 curves: $(STAMP)  ## three seeds of the quickstart and of FrozenLake: the table and the pictures in docs/
 	$(BIN)/python benchmarks/curves.py
+
+credit: $(STAMP)  ## the benchmark of credit, in small decision processes and with a language model (hours)
+	$(BIN)/python benchmarks/credit.py --json docs/results/credit.json
+	$(BIN)/python benchmarks/credit_lm.py --resume
 
 bench: $(STAMP)  ## the benchmarks of docs/performance.md
 	$(BIN)/python benchmarks/loop.py

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from contenders import with_channels
 from turnwise.config.plugins import build_plugin
 from turnwise.config.schema import LearnerConfig
 from turnwise.credit import TurnRewards
@@ -63,11 +64,10 @@ def big_batch() -> TurnRewards:
 
 def _estimate_s(section: dict[str, Any], batch: TurnRewards) -> float | None:
     """Return the middle one of five times in CPU seconds, or None if it cannot be fed."""
-    found, _ = build_plugin("estimator", {"name": section["name"]})
-    channels = {name: "value" if "value" in name else "process" for name in getattr(found, "channel_options", ())}
+    found, given = with_channels(section)
     times = []
     try:
-        _, config = build_plugin("estimator", {**channels, **section})
+        _, config = build_plugin("estimator", given)
         for _ in range(5):
             started = time.process_time()
             found(config).estimate(batch)

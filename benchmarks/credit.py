@@ -1,10 +1,11 @@
 """How well each estimator's turn advantages meet the true ones, and how many episodes a policy needs with it.
 
-    python benchmarks/credit.py [--estimators NAME ...] [--processes NAME ...] [--seeds 20] [--json FILE] [--quick]
+    python benchmarks/credit.py [--estimators NAME ...] [--learn LABEL ...] [--processes NAME ...] [--seeds 20]
+                                [--json FILE] [--quick]
 
 The processes (`processes.py`) are small tables, so that the true advantage of every turn is known; the policies
 (`softmax.py`) are linear, so that thousands train in minutes. Every registered estimator that a process can feed takes
-part. docs/credit.md says what each figure means and what came out.
+part (`contenders.py`). docs/credit.md says what each figure means and what came out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,21 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 import machine
+from contenders import BASE, KNOWING, fed, knowing, settings
 from cost import measured_cost
 from processes import Array, Process, every_process, optimum, play, success, values, visits
 from softmax import Contender, Training, credited, score_sums, softmax, train
-from turnwise import registry
-from turnwise.config.plugins import build_plugin
-from turnwise.errors import TurnwiseError
 
-BASE = "grpo"
-"""What all are compared with; its rewards are summed."""
-
-RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
+RATES = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Learning rates: the best of them counts, for every estimator and process by itself."""
-
-VARIANTS = {"turnwise, own": {"name": "turnwise", "lookahead": "own"}}
-"""Settings that take part beside the defaults, by label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +42,7 @@ class Options:
     groups: int  # for bias, variance and rank correlation
     training: Training
     rates: tuple[float, ...]
+    learn: frozenset[str] | None  # labels of those that are trained; None: all
     is_quick: bool
 
 
@@ -56,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print, write, and return the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--estimators", nargs="+", metavar="NAME", help="only these, beside grpo (default: all)")
+    parser.add_argument("--learn", nargs="+", metavar="LABEL", help="train with these only; the rest is only estimated")
     parser.add_argument("--processes", nargs="+", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--seeds", type=int, help="trainings of each learning rate (default 20; 2 with --quick)")
     parser.add_argument("--quick", action="store_true", help="a few updates, only to see that everything works")
@@ -66,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         groups=60 if given.quick else 3000,
         training=Training(max_updates=3) if given.quick else Training(),
         rates=RATES[2:3] if given.quick else RATES,
+        learn=None if given.learn is None else frozenset(given.learn) | {BASE, *KNOWING},
         is_quick=given.quick,
     )
     report = measure(options, given.estimators, given.processes)
@@ -91,6 +87,7 @@ def measure(options: Options, names: Sequence[str] | None, wanted: Sequence[str]
             "groups": options.groups,
             "rates": list(options.rates),
             "quick": options.is_quick,
+            "learn": None if options.learn is None else sorted(options.learn),
             **asdict(options.training),
         },
         "processes": results,
@@ -100,27 +97,16 @@ def measure(options: Options, names: Sequence[str] | None, wanted: Sequence[str]
     }
 
 
-def settings(names: Sequence[str] | None) -> dict[str, dict[str, Any]]:
-    """Return the estimators to compare as sections of a configuration, by label; `grpo` first."""
-    registered = [name for name in registry.names("estimator") if name != BASE and (names is None or name in names)]
-    sections = {name: {"name": name} for name in (BASE, *registered)}
-    return sections | {label: held for label, held in VARIANTS.items() if held["name"] in sections}
-
-
 def measured_process(process: Process, sections: dict[str, dict[str, Any]], options: Options) -> dict[str, Any]:
     """Return what each estimator does on one process."""
-    policy, rows, baseline = halfway(process), {}, None
+    policy, rows = halfway(process), {}
     for label, section in sections.items():
         contender, reason = fed(label, section, process, policy)
-        if contender is None:
-            rows[label] = {"not_fed": reason}
-            continue
-        started = time.process_time()
-        needed = train(contender, process, options.rates, options.seeds, options.training)
-        rows[label] = {**accuracy(contender, process, policy, options), **episodes_needed(needed, options)}
-        baseline = rows[label]["episodes"] if baseline is None else baseline
-        rows[label]["ratio"] = ratio(rows[label]["episodes"], baseline)
-        rows[label]["cpu_s"] = time.process_time() - started
+        rows[label] = {"not_fed": reason} if contender is None else measured(contender, process, policy, options)
+    rows |= {contender.label: measured(contender, process, policy, options) for contender in knowing()}
+    for row in rows.values():
+        if "episodes" in row:
+            row["ratio"] = ratio(row["episodes"], rows[BASE]["episodes"])
     return {
         "name": process.name,
         "says": process.says,
@@ -132,25 +118,14 @@ def measured_process(process: Process, sections: dict[str, dict[str, Any]], opti
     }
 
 
-def fed(label: str, section: dict[str, Any], process: Process, policy: Array) -> tuple[Contender | None, str]:
-    """Return the estimator, its channels set to those of the process, or why the process cannot feed it."""
-    found, _ = build_plugin("estimator", {"name": section["name"]})
-    wanted = {option: "value" if "value" in option else "process" for option in getattr(found, "channel_options", ())}
-    try:
-        _, config = build_plugin("estimator", {**wanted, **section})
-        draft = Contender(label=label, estimator=found(config), is_local=False, uses_critic="value" in wanted.values())
-        apart = _tried(draft, process, policy)
-        together = _tried(replace(draft, is_local=True), process, policy)
-    except (TurnwiseError, KeyError, ValueError) as error:
-        return None, str(error).splitlines()[0]
-    return replace(draft, is_local=bool(np.allclose(apart, together, atol=1e-9))), ""
-
-
-def _tried(contender: Contender, process: Process, policy: Array) -> Array:
-    """Estimate for two policies of different success."""
-    rng, two = np.random.default_rng(3), np.concatenate([policy, np.full_like(policy, 1.0 / policy.shape[2])])
-    episodes = play(process, two, rng.random((2, 32, 2 * process.horizon + 1)), 8)
-    return credited(contender, process, two, episodes, episodes.rewards, 8)[0]
+def measured(contender: Contender, process: Process, policy: Array, options: Options) -> dict[str, Any]:
+    """Return how accurate an estimator is and, if it is to be trained with, how many episodes that needs."""
+    started = time.process_time()
+    found = accuracy(contender, process, policy, options)
+    if options.learn is None or contender.label in options.learn:
+        needed = train(contender, process, options.rates, options.seeds, options.training)
+        found |= episodes_needed(needed, options)
+    return {**found, "cpu_s": time.process_time() - started}
 
 
 def halfway(process: Process) -> Array:
@@ -172,7 +147,10 @@ def true_gradient(process: Process, policy: Array) -> Array:
 
 
 def accuracy(contender: Contender, process: Process, policy: Array, options: Options) -> dict[str, Any]:
-    """Compare turn advantages with the true ones at one policy, scaled so that the expected step is equally long."""
+    """Compare turn advantages with the true ones at one policy, scaled so that the expected step is equally long.
+
+    Only the rank correlation where the expected step does not go along the true one, by three standard errors.
+    """
     size, rng = options.training.group_size, np.random.default_rng(23)
     episodes = play(process, policy, rng.random((1, size * options.groups, 2 * process.horizon + 1)), size)
     normal = rng.normal(size=episodes.rewards.shape)
@@ -180,8 +158,11 @@ def accuracy(contender: Contender, process: Process, policy: Array, options: Opt
     estimate, mask = credited(contender, process, policy, episodes, scored, size)
     gradient = true_gradient(process, policy)[0]
     by_group = group_gradients(process, policy, episodes, np.where(mask, estimate, 0.0), size)
+    along = np.einsum("goa,oa->g", by_group, gradient)
+    if along.mean() < 3.0 * along.std() / np.sqrt(options.groups):
+        return {"rank_correlation": turn_errors(process, policy, episodes, estimate, mask)["rank_correlation"]}
     mean, length = by_group.mean(axis=0), float((gradient**2).sum())
-    factor = length / float((mean * gradient).sum())
+    factor = length / float(along.mean())
     spread = factor**2 * float(by_group.var(axis=0, ddof=1).sum()) / length
     off, floor = float(((factor * mean - gradient) ** 2).sum()) / length, spread / options.groups
     return {
@@ -279,7 +260,7 @@ def show(report: dict[str, Any], console: Console) -> None:
             "grad. bias", "grad. variance", "bias", "sd", "rank", title=title, title_justify="left", box=SIMPLE,
         )  # fmt: skip
         for label, row in held["estimators"].items():
-            table.add_row(label, *(_cells(row, report["settings"]) if "ratio" in row else [row["not_fed"]]))
+            table.add_row(label, *([row["not_fed"]] if "not_fed" in row else _cells(row, report["settings"])))
         console.print(table)
     cost = report["cost"]
     table = Table("estimator", "ms", "share of a learner step", box=SIMPLE)
@@ -293,6 +274,23 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def _cells(row: dict[str, Any], about: dict[str, Any]) -> list[str]:
+    return [
+        *(_learning(row, about) if "ratio" in row else ["-"] * 7),
+        *(_accuracy(row) if "factor" in row else ["-"] * 4),
+        f"{row['rank_correlation']:.2f}",
+    ]
+
+
+def _accuracy(row: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['gradient_bias']:.2f} (noise {row['gradient_bias_floor']:.2f})",
+        f"{row['gradient_variance']:.1f}",
+        f"{row['bias']:.3f}",
+        f"{row['standard_deviation']:.3f}",
+    ]
+
+
+def _learning(row: dict[str, Any], about: dict[str, Any]) -> list[str]:
     mean, low, high = interval(row["episodes"])
     edge = "*" if row["rate"] in (about["rates"][0], about["rates"][-1]) else ""
     against = row["ratio"]
@@ -304,11 +302,6 @@ def _cells(row: dict[str, Any], about: dict[str, Any]) -> list[str]:
         f"{against['median']:.2f}",
         f"{row['rate']}{edge}",
         f"{row['reached']}/{len(row['episodes'])}",
-        f"{row['gradient_bias']:.2f} (noise {row['gradient_bias_floor']:.2f})",
-        f"{row['gradient_variance']:.1f}",
-        f"{row['bias']:.3f}",
-        f"{row['standard_deviation']:.3f}",
-        f"{row['rank_correlation']:.2f}",
     ]
 
 

@@ -44,6 +44,7 @@ class Experiment:
     name: str
     title: str
     optimum: Callable[[], float] | None = None  # success of the best possible policy, where it can be computed
+    words: tuple[str, ...] = ()  # further `key=value` words
 
     @property
     def example(self) -> Path:
@@ -105,7 +106,7 @@ def run_seed(experiment: Experiment, seed: int, runs_dir: Path) -> dict[str, Any
     """Train with one seed and return what is kept of it; SystemExit if the training does not finish."""
     name = free_name(runs_dir, f"{experiment.name}-seed{seed}")
     words = [f"seed={seed}", f"name={name}", f"runs_dir={json.dumps(str(runs_dir))}"]
-    command = [sys.executable, "-m", "turnwise", "train", str(experiment.example), *words]
+    command = [sys.executable, "-m", "turnwise", "train", str(experiment.example), *experiment.words, *words]
     before, started = machine.load(), time.monotonic()
     code = subprocess.run(command, check=False).returncode
     seconds = time.monotonic() - started

@@ -28,7 +28,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         _draw_seed(axes, results, place)
     if results["optimum"] is not None:
         _draw_optimum(axes, results["optimum"])
-    _dress(axes)
+    dress(axes)
     _explain(axes, results)
     figure.savefig(path, format="png", facecolor="white")
 
@@ -63,7 +63,8 @@ def _draw_optimum(axes: Axes, optimum: float) -> None:
         )  # fmt: skip
 
 
-def _dress(axes: Axes) -> None:
+def dress(axes: Axes) -> None:
+    """Give a picture of success its axes."""
     axes.set_ylim(0.0, 1.0)
     axes.set_xlabel("update", fontsize=10)
     axes.set_ylabel("success", fontsize=10)

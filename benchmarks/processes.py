@@ -8,7 +8,7 @@ reward a turn on the channel `process`. The policy sees an observation; the stat
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -232,6 +232,35 @@ def key_turn(name: str, says: str, horizon: int, at: int, luck: float = 1.0, col
     return _tabulated(name, says, 1, horizon, sketch)
 
 
+PAID, JUDGE_NOISE = 0.5, 0.5
+"""What a judge of turns pays for a right action, and its error, one draw a turn whether or not the turn matters: of a
+right and a wrong action it ranks the right one higher in 76 of 100 cases."""
+
+
+def judged_key(name: str, says: str, horizon: int, at: int, luck: float = 0.75) -> Process:
+    """`key_turn` with a judge that pays the key turn's right action at once, and every turn its error."""
+    plain = key_turn(name, says, horizon, at, luck)
+    questions, turns = (np.asarray([_part(held, place) for held in plain.names]) for place in (0, 1))
+    right = np.asarray([[a == _right(q, at) for a in range(ACTIONS)] for q in questions])
+    is_key = ~plain.is_end & (turns == at)
+    return replace(plain, reward=PAID * (right & is_key[:, None]), noise=JUDGE_NOISE)
+
+
+def _part(name: str, place: int) -> int:
+    """Return a number of a state's name; 0 of an end, which has none."""
+    return 0 if name.startswith("end") else int(name.split()[place])
+
+
+def part_judged() -> Process:
+    """`two_keys` with a judge that knows the first key's turn alone; the second shows at the end."""
+    plain = two_keys()
+    questions, turns = (np.asarray([_part(held, place) for held in plain.names]) for place in (0, 1))
+    right = np.asarray([[a == _right(q, 1) for a in range(ACTIONS)] for q in questions])
+    is_key = ~plain.is_end & (turns == 1)
+    says = "two_keys; a judge pays the first key 0.5, noise 0.5 a turn"
+    return replace(plain, name="part_judged", says=says, reward=PAID * (right & is_key[:, None]), noise=JUDGE_NOISE)
+
+
 def two_keys(horizon: int = 7) -> Process:
     """A key must be taken at turn 2 and used at turn 6."""
 
@@ -321,4 +350,8 @@ def every_process() -> list[Process]:
         search(),
         lake(),
         all_right(),
+        judged_key("judged_3", "key_of_3; a judge pays the key 0.5, noise 0.5 a turn", 3, 0),
+        judged_key("judged_8", "key_of_8; a judge pays the key 0.5, noise 0.5 a turn", 8, 2),
+        judged_key("judged_12", "the third of twelve, 75 to 25; a judge pays the key 0.5, noise 0.5 a turn", 12, 2),
+        part_judged(),
     ]

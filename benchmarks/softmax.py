@@ -23,6 +23,8 @@ SHARED, OWN = 16, 0.2
 TOKENS_A_TURN = 4
 BETAS, EPS, MAX_NORM = (0.9, 0.95), 1e-8, 1.0
 
+ADVANTAGES, CRITIC = "advantages", "critic"
+
 CRITIC_ERROR = 0.1
 """Standard deviation of the stand-in critic's error, one draw a state and turn."""
 
@@ -51,6 +53,7 @@ class Contender:
     estimator: Estimator
     is_local: bool  # groups do not touch each other: several policies may share a batch
     uses_critic: bool  # reads the channel `value`
+    knows: str = ""  # ADVANTAGES or CRITIC instead of the estimator, see `known`
 
 
 def features(process: Process) -> Array:
@@ -94,6 +97,8 @@ def credited(
     contender: Contender, process: Process, policies: Array, episodes: Episodes, scored: Array, group_size: int
 ) -> tuple[Array, Array]:
     """Return turn advantages and whether a turn is trained on, [R, M, H] each; a turn's tokens are averaged."""
+    if contender.knows:
+        return known(contender.knows, process, policies, episodes, scored), episodes.exists
     critic = _critic(process, policies) if contender.uses_critic else None
     places = [slice(None)] if contender.is_local else [slice(row, row + 1) for row in range(len(policies))]
     found = np.zeros((2, *episodes.states.shape))
@@ -115,6 +120,18 @@ def credited(
         found[0][rows] = np.where(given.mask, advantages, 0.0).reshape(part.states.shape)
         found[1][rows] = given.mask.reshape(part.states.shape)
     return found[0], found[1] > 0
+
+
+def known(what: str, process: Process, policies: Array, episodes: Episodes, scored: Array) -> Array:
+    """Return [R, M, H] the true advantages, or with CRITIC what was paid plus the next state's value less the own."""
+    v, q = values(process, policies)
+    row, k, exists = np.arange(len(policies))[:, None, None], np.arange(process.horizon), episodes.exists
+    value = np.where(exists, v[row, k, episodes.states], 0.0)
+    if what == ADVANTAGES:
+        return np.where(exists, q[row, k, episodes.states, episodes.actions] - value, 0.0)
+    paid = np.where(k == episodes.num_turns[..., None] - 1, episodes.outcomes[..., None], 0.0)
+    paid[..., :-1] += value[..., 1:]
+    return np.where(exists, paid + (scored if process.noise else 0.0) - value, 0.0)
 
 
 def turn_rewards(

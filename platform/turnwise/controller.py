@@ -16,14 +16,17 @@ import numpy as np
 
 from turnwise.config.schema import RunConfig
 from turnwise.credit.assign import assign
+from turnwise.errors import UserError
 from turnwise.monitor.metrics import MetricsLog
 from turnwise.monitor.names import EPISODES_PER_S, FAILURES, TOKENS_PER_S
 from turnwise.monitor.timing import StageClock
 from turnwise.records import Batch, Failure, Group
+from turnwise.registry import lookup
 from turnwise.stream import GroupStream
 
 PATIENCE = 5
-"""Updates within which every channel of `credit.channels` must have had a score; one that has none is a mistake."""
+"""Updates within which every channel of `credit.channels` must have had a score, and an estimator that compares by
+keys one key; where there is none, it is a mistake."""
 
 
 class Learner(Protocol):
@@ -94,6 +97,7 @@ class Controller:
         self._reported = Counter(progress.failures)
         self._stopping = asyncio.Event()
         self._seen_channels: set[str] = set()
+        self._has_keys = False
         self._num_updates = 0  # of this process
         self.last: dict[str, float] = {}  # metrics of the last update
 
@@ -150,9 +154,24 @@ class Controller:
         """Return the batch and its metrics; a weighted channel may be absent, but not from all of the first updates."""
         self._seen_channels |= {score.channel for group in groups for score in group.scores}
         self._num_updates += 1
+        self._check_keys(groups)
         declared = self._config.credit.channels if self._num_updates < PATIENCE else self._seen_channels
         threshold = (self._config.eval.success_channel, self._config.eval.success_threshold)
         return assign(groups, self._config.credit, declared=declared, success=threshold, update=self.progress.update)
+
+    def _check_keys(self, groups: Sequence[Group]) -> None:
+        """UserError for an estimator that compares by keys which no turn of the first updates has."""
+        name = self._config.credit.estimator["name"]
+        kind = getattr(lookup("estimator", name), "needs_keys", None)
+        turns = [(t, k) for group in groups for t in group.trajectories for k in range(len(t.turns))]
+        self._has_keys |= any(getattr(t.turns[k], f"{kind}_key", None) is not None for t, k in turns)
+        if kind is None or self._has_keys or not turns or self._num_updates < PATIENCE:
+            return
+        first, turn = turns[0]
+        problem = (
+            f"compares turns of equal {kind}_key; {first.trajectory_id} turn {turn} has none, nor had any before it"
+        )
+        raise UserError("credit.estimator.name", name, problem, f"return a {kind}_key() or choose turn_loo")
 
     def counts(self) -> dict[str, float]:
         """Return the running totals, and the failures since the last call, as metrics."""

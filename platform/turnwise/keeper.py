@@ -23,7 +23,8 @@ from turnwise.monitor.summary import Heldout
 from turnwise.records import SCHEMA_VERSION, Group, Trajectory
 from turnwise.run_folder import RunFolder, write_json_atomically
 from turnwise.store.pending import load_pending, save_pending
-from turnwise.stream import GroupStream, StreamState
+from turnwise.stream import GroupStream
+from turnwise.stream_state import StreamState
 from turnwise.tasks import TaskSet
 
 STATE_FILE = "state.json"

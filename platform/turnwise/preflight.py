@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from turnwise.cluster import check_cluster
 from turnwise.config import Loaded, build_plugin, masked_yaml
+from turnwise.config.keys import shown
 from turnwise.config.schema import RunConfig
 from turnwise.curriculum import Curriculum
 from turnwise.deadline import within
@@ -30,6 +31,9 @@ NUM_PROMPTS = 4
 
 FIXED = ("seed", "model", "env", "agent", "sft", "rollout.curriculum")
 """Sections that a resumed run must have as the run began: they decide its weights' shape, its tasks and its prompts."""
+
+UNSET = "nothing"
+"""What a message calls the value of a key that is not there."""
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -76,11 +80,13 @@ def check_resumed(loaded: Loaded) -> None:
         return
     first, now = OmegaConf.load(file), OmegaConf.create(masked_yaml(loaded))
     for section in FIXED:
-        for key, value in _leaves(section, OmegaConf.select(now, section)).items():
-            former = OmegaConf.select(first, key)
-            if former != value:
+        before, after = (_leaves(section, OmegaConf.select(tree, section)) for tree in (first, now))
+        for key in (*after, *(before.keys() - after.keys())):
+            if before.get(key, UNSET) != after.get(key, UNSET):
+                former, value = (shown(key, leaves.get(key, UNSET)) for leaves in (before, after))
+                remedy = f"leave out {key}" if former == UNSET else f"resume with {key}={former}"
                 problem = f"the run in {file.parent} began with {former}"
-                raise UserError(key, value, problem, f"resume with {key}={former}, or begin a run of another name")
+                raise UserError(key, value, problem, f"{remedy}, or begin a run of another name")
 
 
 def check_model(path: str) -> Path:

@@ -31,7 +31,8 @@ from turnwise.monitor.ray_metrics import RaySink
 from turnwise.monitor.sinks import TensorBoardSink, WandbSink
 from turnwise.monitor.summary import RunResult, summarise
 from turnwise.run_folder import RunFolder, write_json_atomically
-from turnwise.stream import GroupStream, StreamState
+from turnwise.stream import GroupStream
+from turnwise.stream_state import StreamState
 from turnwise.tasks import TaskSet
 from turnwise.warmstart import warm_start
 

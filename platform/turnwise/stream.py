@@ -10,10 +10,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
-
-import numpy as np
+from dataclasses import replace
+from typing import Protocol
 
 from turnwise.config.schema import RolloutConfig
 from turnwise.credit.select import Selector
@@ -22,7 +20,8 @@ from turnwise.dispatch import Dispatcher
 from turnwise.errors import StalledError
 from turnwise.records import Failure, Group, Score, Trajectory
 from turnwise.replay import ReplayBuffer, batches_ahead
-from turnwise.rollout.episode import EpisodeSpec
+from turnwise.rollout.episode import group_specs
+from turnwise.stream_state import StreamState
 from turnwise.tasks import TaskSet
 
 MAX_STALE_BATCHES = 8
@@ -44,24 +43,6 @@ class GroupScorer(Protocol):
 
     async def score(self, group: Group) -> Sequence[Score]:
         """Return the scores of a group's trajectories."""
-
-
-@dataclass(slots=True)
-class StreamState:
-    """What has to be remembered to go on exactly."""
-
-    next_group: int = 0  # number of the next group to be started
-    unfinished: list[int] = field(default_factory=list)  # started and not ready: to be started again after a resume
-    num_dropped: int = 0  # groups that were left out for too few complete episodes
-    num_stale: int = 0  # groups that were left out for being older than allowed
-    num_kept: int = 0  # episodes that the selections passed
-    left_out: dict[str, int] = field(default_factory=dict)  # episodes that are never trained on, by selection
-    num_waiting_batches: int = 0  # priority batches since the last compensation batch
-    curriculum: dict[str, Any] = field(default_factory=dict)  # see `Curriculum`
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the state as plain JSON."""
-        return asdict(self)
 
 
 class GroupStream:
@@ -224,7 +205,8 @@ class GroupStream:
         return number
 
     async def _play(self, numbers: Sequence[int]) -> None:
-        specs = [spec for number in numbers for spec in self._specs(number)]
+        size = self._config.group_size
+        specs = [s for n in numbers for s in group_specs(self._tasks.task(n), n, size, self._seed)]
         members: dict[str, list[Trajectory]] = {spec.group_id: [] for spec in specs}
         scoring: list[asyncio.Task[None]] = []
         async for trajectory in self._dispatcher.play(specs):
@@ -276,25 +258,6 @@ class GroupStream:
             last = failures[-1]
             raise StalledError(f"{limit} groups in a row failed; the last one by {last.label} ({last.cause})")
         await asyncio.sleep(PAUSE_S * 2.0 ** (self._num_dropped_in_a_row // self._config.groups_per_update))
-
-    def _specs(self, number: int) -> list[EpisodeSpec]:
-        """Return the episodes of group `number`; the same for equal seeds."""
-        task, size = self._tasks.task(number), self._config.group_size
-        group_id = f"{number:08d}"
-        seeds = np.random.SeedSequence([self._seed, number]).generate_state(size)
-        return [
-            EpisodeSpec(
-                trajectory_id=f"{group_id}/{index}",
-                group_id=group_id,
-                index=index,
-                task=task,
-                seed=int(seeds[index]),
-                order=number * size + index,
-                temperature=1.0,
-                attempt=1,
-            )
-            for index in range(size)
-        ]
 
     async def _wait(self) -> None:
         self._changed.clear()

@@ -1,4 +1,4 @@
-"""Implicit process rewards: what a reward model's log-probabilities say about each turn (algorithms.md 1.1, 1.2).
+"""Implicit process rewards: what a reward model's log-probabilities say about each turn (algorithms.md 1.1-1.3).
 
 With q_t = lp_phi - lp_ref on action tokens (iStar: the policy that sampled is the reference, PRIME: a frozen model),
 
@@ -8,10 +8,15 @@ With q_t = lp_phi - lp_ref on action tokens (iStar: the policy that sampled is t
 first pass of its training and `preference_losses` what comes of it; `token_gradient` says what the second pass must
 have as its gradient. iStar's released code takes the mean over turns (`over_turns="mean"`), which pays a token of a
 long trajectory less; the paper, and we, the sum.
+
+If phi was trained as an outcome reward model of the form r(y) = beta log(phi(y) / ref(y)), then beta sum over u <= t of
+q_u is the expected outcome after token t, exactly beta log E_ref[exp(r / beta)] (ImplicitPRM, arXiv 2412.01981):
+`token_values`. A step is worth what they gain over it, `step_rewards`, which for turns is `turn_rewards`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -36,6 +41,16 @@ def turn_rewards(log_ratios: Array, turn_id: NDArray[np.int64], beta: float = BE
     rows, places = np.nonzero(turn_id >= 0)
     np.add.at(values, (rows, turn_id[rows, places]), log_ratios[rows, places])
     return beta * values
+
+
+def token_values(log_ratios: Array, beta: float = BETA) -> Array:
+    """Return the expected outcome after each token, [..., T], of q [..., T] of a response (0 where there is none)."""
+    return np.asarray(beta * np.cumsum(log_ratios, axis=-1), dtype=np.float64)
+
+
+def step_rewards(gained: Array, step_ends: Sequence[int]) -> Array:
+    """Return [num_steps] what `gained` [T], of `token_values`, grows by over each step, given their last tokens."""
+    return np.diff(gained[np.asarray(step_ends, dtype=np.int64)], prepend=0.0)
 
 
 def trajectory_scores(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import ray
+from ray._raylet import AuthenticationTokenLoader
 
 _HOST = """
 import sys
@@ -18,6 +19,18 @@ with connect(RayConfig(dashboard=False, num_cpus=4)) as cluster:
     print("ADDRESS", cluster.address, flush=True)
     sys.stdin.read()
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_memory_of_other_clusters() -> Iterator[None]:
+    """Let every module begin without the token and the settings with which an earlier one joined a cluster."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    AuthenticationTokenLoader.instance().reset_cache()
+    yield
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        del os.environ[name]
+    os.environ.update(before)
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @pytest.fixture(scope="session")

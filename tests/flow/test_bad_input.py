@@ -47,6 +47,13 @@ class Talkative(Nothing):
         return None
 
 
+class Keyless(Talkative):
+    """An environment whose states have no keys."""
+
+    def begin(self, options: Any) -> str:
+        return "hello"
+
+
 class Hanging(Talkative):
     """An environment that does not answer."""
 
@@ -58,10 +65,11 @@ class Hanging(Talkative):
 @pytest.fixture(autouse=True)
 def environments() -> Iterator[None]:
     gymnasium.register("tests/Hanging-v0", entry_point=Hanging, disable_env_checker=True)
+    gymnasium.register("tests/Keyless-v0", entry_point=Keyless, disable_env_checker=True)
     gymnasium.register("tests/Nothing-v0", entry_point=Nothing, disable_env_checker=True)
     gymnasium.register("tests/Talkative-v0", entry_point=Talkative, disable_env_checker=True)
     yield
-    for name in ("tests/Nothing-v0", "tests/Talkative-v0", "tests/Hanging-v0"):
+    for name in ("tests/Keyless-v0", "tests/Nothing-v0", "tests/Talkative-v0", "tests/Hanging-v0"):
         gymnasium.registry.pop(name)
 
 
@@ -99,6 +107,13 @@ def run_of_another_environment(folder: Path, port: int) -> list[str]:
     return ["name=old", "resume=true", "env.kwargs={hops: 3}"]
 
 
+def run_that_had_an_option_more(folder: Path, port: int) -> list[str]:
+    (folder / "runs" / "old").mkdir(parents=True)
+    loaded = load_config(None, ["name=old", "env.kwargs={hops: 3, distractors: 2}"])
+    (folder / "runs" / "old" / "config.yaml").write_text(masked_yaml(loaded))
+    return ["name=old", "resume=true", "env.kwargs={hops: 3}"]
+
+
 def runs_below_a_file(folder: Path, port: int) -> list[str]:
     (folder / "file").write_text("")
     return ["runs_dir=file/runs"]
@@ -121,6 +136,8 @@ def given(*words: str) -> Prepare:
     return lambda folder, port: [word.replace("PORT", str(port)) for word in words]
 
 
+ALONE = ("rollout.group_size=1", "rollout.min_group_size=1", "credit.estimator={name: reinforce_pp}")
+
 CASES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     "unknown key": (given("learner.lrr=1"), ("learner.lrr=1", "no such key", "did you mean learner.lr?")),
     "unknown option": (given("agent.max_contxt=1"), ("agent.max_contxt=1", "did you mean agent.max_context?")),
@@ -133,6 +150,58 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
         ("learner.min_lr_fraction=0", "learner.schedule=constant", "remove"),
     ),
     "group of one": (given("rollout.group_size=1"), ("rollout.group_size=1", "turn_loo", "use at least 2")),
+    "group of one in a selection": (
+        given(*ALONE, "credit.select=[{name: dynamic_sampling}]"),
+        ("rollout.group_size=1", "credit.select.0 compares", "use at least 2"),
+    ),
+    "group of one in a fusion": (
+        given(*ALONE, "credit.fuse=[{name: preference}]"),
+        ("rollout.group_size=1", "the fusion preference compares", "use at least 2"),
+    ),
+    "no channel for the estimator": (
+        given("credit.estimator={name: istar}"),
+        ("credit.estimator.process=process", "istar needs this channel", "add process: 1.0 to credit.channels"),
+    ),
+    "no critic": (
+        given("credit.estimator={name: token_gae}"),
+        ("credit.estimator.values=value", "its weight must be 0", "add value: 0.0 to credit.channels"),
+    ),
+    "no state key": (
+        given("credit.estimator={name: gigpo}", "env.id=tests/Keyless-v0"),
+        ("credit.estimator.name=gigpo", "gives none", "choose turn_loo"),
+    ),
+    "no belief key": (
+        given("credit.estimator={name: rebel}", "credit.channels={outcome: 1.0, consistency: 1.0}"),
+        ("credit.estimator.name=rebel", "compares turns of equal belief_key", "choose turn_loo"),
+    ),
+    "no channel for a fusion": (
+        given("credit.fuse=[{name: only_positive}]"),
+        ("credit.channels.rubric=null", "the fusion only_positive needs this channel", "add rubric: 0.0"),
+    ),
+    "a selection before the fusion": (
+        given(
+            "credit.channels={both: 1.0, a: 0.0, b: 0.0}",
+            "credit.fuse=[{name: ensemble, channels: [a, b], into: both}]",
+            "credit.select=[{name: dynamic_sampling}]",
+        ),
+        ("credit.select.0.channel=null", "selections come before fusions", "name a channel that a scorer gives"),
+    ),
+    "threshold that is no number": (
+        given("credit.fuse=[{name: constrain, constraints: {outcome: .nan}}]"),
+        ("credit.fuse.0.constraints.outcome=nan", "is not a finite number", "use a finite number"),
+    ),
+    "weight that is no number": (
+        given("credit.channels={outcome: .inf}"),
+        ("credit.channels.outcome=inf", "is not a finite number", "use a finite number"),
+    ),
+    "too few members for the estimator": (
+        given("credit.estimator={name: cm2, min_group: 9}"),
+        ("credit.estimator.min_group=9", "leaves out smaller groups", "use at most"),
+    ),
+    "a ratio counted twice": (
+        given("learner.objective={name: decoupled_ppo}", "learner.correction={name: tis}"),
+        ("learner.correction.name=tis", "counted twice", "use none"),
+    ),
     "unknown plug-in": (given("credit.estimator.name=grop"), ("credit.estimator.name=grop", "did you mean grpo?")),
     "unknown environment": (given("env.id=turnwise/Serch-v0"), ("env.id=turnwise/Serch-v0", "turnwise/Search-v0")),
     "no tasks": (given("env.id=tests/Nothing-v0"), ("env.id=tests/Nothing-v0", "empty task set", "tasks")),
@@ -161,7 +230,11 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     "run exists": (existing_run, ("name=old", "holds a run already", "resume=true")),
     "nothing to resume": (given("resume=true"), ("resume=", "there is no run", "resume=false")),
     "another seed": (run_of_another_seed, ("seed=5", "began with 4", "resume with seed=4")),
-    "another world": (run_of_another_environment, ("env.kwargs.hops=3", "began with None", "another name")),
+    "another world": (run_of_another_environment, ("env.kwargs.hops=3", "began with nothing", "another name")),
+    "an option less": (
+        run_that_had_an_option_more,
+        ("env.kwargs.distractors=nothing", "began with 2", "resume with env.kwargs.distractors=2"),
+    ),
     "hanging environment": (
         given("env.id=tests/Hanging-v0", "timeouts.reset_s=0.2"),
         ("timeouts.reset_s=0.2", "took longer over its first observations", "mend tests/Hanging-v0"),

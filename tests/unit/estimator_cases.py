@@ -28,6 +28,9 @@ VARIANTS = {
     "cm2_step in small groups": ("cm2_step", {"min_group": 2, "dependence": {"process": ["x"]}}),
     "istar of the paper": ("istar", {"baseline": "paper"}),
     "prime without whitening": ("prime", {"whiten": False}),
+    "turn_loo with a judge": ("turn_loo", {"immediate": ["process"]}),
+    "turnwise with a judge": ("turnwise", {"immediate": ["process"]}),
+    "turnwise at any turn": ("turnwise", {"match": "state"}),
 }
 CASES = {name: (name, {}) for name in registry.names("estimator")} | VARIANTS
 
@@ -73,7 +76,7 @@ UNPROMISED = {
         "state_gae": PAST_TURNS,
         "token_gae": GIVEN_VALUES,
         "turn_gae": GIVEN_VALUES,
-        "turnwise": PAST_TURNS,
+        "turnwise at any turn": PAST_TURNS,
     },
     "constant process scores": {
         "cm2_step in small groups": PASSED,
@@ -100,7 +103,7 @@ UNPROMISED = {
         "state_gae": PAST_TURNS,
         "token_gae": GIVEN_VALUES,
         "turn_gae": GIVEN_VALUES,
-        "turnwise": PAST_TURNS,
+        "turnwise at any turn": PAST_TURNS,
         "vpr": BY_STATE,
         "vpr_turn_index": "turns of all groups are compared, whose episodes end at different turns",
     },
@@ -153,7 +156,7 @@ def compares_groups(found, options):
 
 
 def takes_process(found, options):
-    return bool(getattr(found, "channel_options", ())) and (found.__name__ != "Cm2Step" or "dependence" in options)
+    return any(options.get(name) or getattr(found.Config(), name) for name in getattr(found, "channel_options", ()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,7 @@ def of_channels(groups, num_turns, *, num_tokens=2, width=None, update=0, **chan
         outcome_mask={},
         weights=dict.fromkeys(channels, 1.0),
         update=update,
+        trajectory_ids=[f"{name}/{list(groups)[:i].count(name)}" for i, name in enumerate(groups)],
     )
     for name, (turns, outcomes) in channels.items():
         rows = turns if turns is not None else [[0.0] * count for count in num_turns]

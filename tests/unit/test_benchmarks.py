@@ -12,7 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from credit_pieces import trajectory, turn
 
+import contenders
 import credit
+import credit_lm
 import credit_picture
 import curves
 import loop
@@ -137,7 +139,7 @@ class ActorCriticConfig:
 class ActorCritic:
     """Reads a critic, tells tokens apart, and centres over the whole batch."""
 
-    Config, needs_group, channel_options = ActorCriticConfig, False, ("value_channel",)
+    Config, needs_group, value_options = ActorCriticConfig, False, ("value_channel",)
 
     def __init__(self, config: ActorCriticConfig) -> None:
         self.config = config
@@ -179,6 +181,23 @@ def test_an_estimator_gets_its_critic_its_tokens_averaged_and_its_batch_to_itsel
     assert "no such channel" in reason
 
 
+@pytest.mark.parametrize("label", contenders.KNOWING)
+def test_those_that_know_the_process_give_the_true_advantages_on_average(label: str) -> None:
+    process = processes.judged_key("judged", "", 4, 1)
+    policy = np.full((1, process.num_observations, processes.ACTIONS), 1 / processes.ACTIONS)
+    rng = np.random.default_rng(0)
+    played = processes.play(process, policy, rng.random((1, 40_000, 9)), 8)
+    scored = np.where(played.exists, played.rewards + process.noise * rng.normal(size=played.rewards.shape), 0.0)
+    contender = next(one for one in contenders.knowing() if one.label == label)
+    found, mask = softmax.credited(contender, process, policy, played, scored, 8)
+    is_right = played.rewards[0, :, 1] > 0
+    # at the key turn: 0.5 of chance and 0.5 of the judge between right and wrong
+    assert found[0, is_right, 1].mean() == pytest.approx(0.75, abs=0.02)
+    assert found[0, ~is_right, 1].mean() == pytest.approx(-0.25, abs=0.02)
+    assert np.abs(found[0][:, [0, 2, 3]].mean(axis=0)).max() < 0.02
+    assert mask.all()
+
+
 def test_the_pictures_of_credit_are_drawn_one_a_family(tmp_path: Path) -> None:
     paths = credit_picture.main(tmp_path)
     assert [path.name for path in paths] == [f"credit-{name}.png" for name in ("outcome", "turn", "state", "process")]
@@ -193,10 +212,13 @@ def test_ranks_share_ties() -> None:
 
 def test_the_credit_benchmark_compares_what_a_process_can_feed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "credit.json"
-    credit.main(["--quick", "--processes", "key_of_3", "--estimators", "turn_loo", "turnwise", "--json", str(path)])
+    chosen = ["--processes", "key_of_3", "--estimators", "turn_loo", "turnwise", "--learn", "turnwise"]
+    credit.main(["--quick", *chosen, "--json", str(path)])
     report = json.loads(path.read_text())
     rows = report["processes"][0]["estimators"]
-    assert set(rows) == {"grpo", "turn_loo", "turnwise", "turnwise, own"}
+    assert set(rows) == {"grpo", "turn_loo", "turnwise", *contenders.VARIANTS, *contenders.KNOWING}
+    assert {label for label, row in rows.items() if "ratio" in row} == {"grpo", "turnwise", *contenders.KNOWING}
+    assert rows["turnwise, judged"] == {"not_fed": "no channel process"}
     assert rows["grpo"]["ratio"]["mean"] == 1.0
     assert rows["turnwise"]["gradient_variance"] < rows["turn_loo"]["gradient_variance"]
     assert all(held["share"] < 0.01 for held in report["cost"]["estimators"].values())
@@ -226,3 +248,29 @@ def test_the_loop_benchmark_reports_every_part_and_the_machine(tmp_path: Path) -
     assert report["machine"]["cpu"]
     assert len(report["load_before"]) == len(report["load_after"]) == 3
     assert report["settings"] == {"repeats": 1, "updates": 1, "quick": True}
+
+
+def _training(estimator: str, seed: int, rise: int) -> dict[str, object]:
+    rates = {mode: {"success_rate": 0.1} for mode in ("sampled", "greedy")}
+    return {
+        "estimator": estimator,
+        "seed": seed,
+        "updates": 40,
+        "episodes": 4000,
+        "heldout": {"before": rates, "after": rates},
+        "training": [[update, 0.9 if update > rise else 0.0] for update in range(1, 41)],
+    }
+
+
+def test_the_first_episodes_at_a_level_count_and_who_never_gets_there_is_said(tmp_path: Path) -> None:
+    early, late, never = (_training("grpo", seed, rise) for seed, rise in enumerate((5, 20, 40)))
+    assert 500 < credit_lm.episodes_to(early, 0.5) < 1200 < credit_lm.episodes_to(late, 0.5) < 2800
+    assert credit_lm.episodes_to(never, 0.5) is None
+    results = {"title": "both", "runs": [early, never, _training("turnwise", 0, 5)]}
+    lines = credit_lm.table(results).splitlines()
+    assert lines[2].startswith("| grpo | 2 | 0.100 (0.100 to 0.100)")
+    assert "1 never" in lines[2]
+    assert "never" not in lines[3]
+    credit_lm.write(results, tmp_path / "both.json")
+    assert json.loads((tmp_path / "both.json").read_text()) == results
+    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")

@@ -104,7 +104,9 @@ def test_a_plugin_may_make_an_option_depend_on_its_sister() -> None:
         ("eval.modes=[]", "no mode"),
         ("credit.channels={}", "no reward channel is used"),
         ("credit.channels={outcome: 0}", "every weight is 0"),
-        ("credit.channels={outcome: .inf}", "is not finite"),
+        ("credit.channels={outcome: .inf}", "credit.channels.outcome=inf: is not a finite number"),
+        ("credit.channels={outcome: 1.0, '*': 1.0}", "credit.channels='*': is no name of a channel"),
+        ("credit.fuse=[{name: constrain, constraints: {outcome: .nan}}]", "constraints.outcome=nan: is not a finite"),
         ("rewards=[]", "no scorer"),
         ("rollout.group_size=1", "rollout.group_size=1: the estimator turn_loo compares the episodes of a group"),
         ("rollout.min_group_size=9", "exceeds rollout.group_size=8"),
@@ -188,6 +190,12 @@ TWO = "credit.channels={outcome: 1.0, process: 0.5, rubric: 0.0}"
 @pytest.mark.parametrize(
     ("fusions", "problem"),
     [
+        ("{name: renorm, process: outcome}", "credit.fuse.0.process=outcome: is the outcome too"),
+        (
+            "{name: constrain, constraints: {rubric: 1.0}}, {name: progress, contribution: rubric, grounded: rubric, "
+            "into: rubric}",
+            "credit.fuse.0.name=constrain: it names the channel rubric, which a later fusion makes; let the one",
+        ),
         ("{name: gate, levels: [[process], [outcome]]}, {name: renorm}", None),
         ("{name: only_positive}, {name: anneal, over: 5}", None),
         (
@@ -229,7 +237,67 @@ def test_fusions_are_checked_with_the_channels_they_name(fusions: str, problem: 
         assert problem in error_of(*overrides)
 
 
+MADE = ["credit.channels={ensemble: 1.0, a: 0.0, b: 0.0}", "credit.fuse=[{name: ensemble, channels: [a, b]}]"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["credit.select=[{name: dynamic_sampling}]"], "credit.select.0.channel=null: fusions make every channel"),
+        (
+            ["credit.select=[{name: dynamic_sampling, channel: ensemble}]"],
+            "credit.select.0.channel=ensemble: a fusion makes this channel, and selections come before fusions",
+        ),
+        (
+            ["credit.select=[{name: rorecomp, outcome: ensemble}]", "rollout.max_staleness=1"],
+            "credit.select.0.outcome=ensemble: a fusion makes this channel",
+        ),
+        (
+            [
+                "credit.channels={outcome: 1.0, ensemble: 0.0, a: 0.0, b: 0.0}",
+                "credit.estimator={name: turn_gae, values: ensemble}",
+            ],
+            "credit.estimator.values=ensemble: a fusion makes this channel, and values are read as a scorer gave them",
+        ),
+    ],
+)
+def test_what_a_fusion_makes_is_not_there_for_who_comes_before_it(overrides: list[str], problem: str) -> None:
+    assert problem in error_of(*MADE, *overrides)
+
+
+def test_a_selection_may_compare_the_channels_that_scorers_give() -> None:
+    overrides = [*MADE, "credit.select=[{name: dynamic_sampling, channel: a}]"]
+    assert load_config(None, overrides).config.credit.select
+
+
+ALONE = ["rollout.group_size=1", "rollout.min_group_size=1", "credit.estimator={name: reinforce_pp}"]
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("credit.fuse=[{name: preference}]", "credit.fuse.0: the fusion preference compares the episodes of a group"),
+        ("credit.select=[{name: dynamic_sampling}]", "credit.select.0 compares the episodes of a group, so it would"),
+    ],
+)
+def test_a_group_of_one_is_refused_by_all_who_compare_its_members(override: str, problem: str) -> None:
+    assert f"rollout.group_size=1: {problem}" in error_of(*ALONE, override)
+
+
+def test_a_group_of_one_may_be_kept_and_compared_with_references() -> None:
+    raw = "credit.select=[{name: dynamic_sampling, singleton: raw}]"
+    channels, fusion = "credit.channels={outcome: 1.0, ref: 0.0}", "credit.fuse=[{name: preference, references: [ref]}]"
+    assert load_config(None, [*ALONE, raw, channels, fusion]).config.rollout.group_size == 1
+
+
+def test_a_selection_leaves_the_estimator_members_enough() -> None:
+    channels, prof = "credit.channels={outcome: 1.0, process: 0.0}", "credit.select=[{name: prof, keep: 4}]"
+    problem = "credit.select.0.keep=4: leaves fewer than the 5 members that the estimator compares; use at least 5"
+    assert problem in error_of(channels, prof, "credit.estimator.name=cm2")
+    assert load_config(None, [channels, prof, "credit.estimator={name: cm2, min_group: 4}"]).config.credit.select
+
+
 def test_options_that_hold_channels_may_be_one_a_list_lists_or_a_mapping() -> None:
-    values = ["a", ["a", "b"], [["a"], ["b", "c"]], {"a": 1.0, "b": 0.0}, None, "", []]
+    values = ["a", ["a", "b"], [["a"], ["b", "c"]], {"a": 1.0, "b": 0.0}, {"a": ["b"]}, None, "", []]
     found = [channels_in(value) for value in values]
-    assert found == [["a"], ["a", "b"], ["a", "b", "c"], ["a", "b"], [], [], []]
+    assert found == [["a"], ["a", "b"], ["a", "b", "c"], ["a", "b"], ["a", "b"], [], [], []]

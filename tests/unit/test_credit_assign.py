@@ -131,6 +131,27 @@ def test_a_masked_score_of_a_whole_trajectory_masks_its_turns_without_a_score_of
     assert whole_known.tolist() == [False, True]
 
 
+def test_a_scorer_that_failed_on_one_group_takes_no_turn_scores_from_the_others():
+    failed = [score("a/0", None, channel="x"), score("a/1", 0.5, turn=0, channel="x")]
+    rewards = turn_rewards([group("a", [[1], [1]], failed), group("b", [[1], [1]], [])], {"x": 1.0})
+    assert rewards.outcome_mask["x"].tolist() == [False, True, True, True]
+    assert rewards.turn_mask["x"].tolist() == [[False], [True], [True], [True]]
+
+
+def test_a_value_for_every_channel_is_refused():
+    with pytest.raises(
+        JudgeError, match=r"channel '\*', trajectory a/0, whole trajectory: it stands for every channel"
+    ):
+        of_channel([score("a/0", 1.0, channel="*")])
+
+
+def test_a_scorer_must_not_give_what_a_fusion_makes():
+    config = CreditConfig(channels={"outcome": 1.0}, fuse=[{"name": "overlong", "into": "outcome"}])
+    both = group("a", [[1], [1]], [score("a/0", None), score("a/1", 0.0)])
+    with pytest.raises(UserError, match=r"credit.fuse=outcome: a fusion makes this channel, and test gives it to a/1"):
+        assign([both], config)
+
+
 def test_a_scorer_that_failed_as_a_whole_masks_every_channel():
     _, _, _, known = of_channel([score("a/0", None, channel="*"), score("a/1", 1.0, turn=0, channel="x")])
     assert known.tolist() == [False, True]

@@ -13,7 +13,7 @@ from turnwise.config.schema import CreditConfig
 from turnwise.credit import TurnAdvantages
 from turnwise.credit.assign import assign
 from turnwise.credit.spread import to_tokens
-from turnwise.errors import JudgeError, UserError
+from turnwise.errors import JudgeError, NumericsError, UserError
 from turnwise.records import Group
 
 
@@ -132,6 +132,15 @@ def test_arrays_of_a_turn_that_differ_in_length_are_refused_with_their_place(nam
         assign([both], CreditConfig())
 
 
+def test_a_log_probability_that_is_not_finite_is_refused_with_its_place_if_it_is_trained_on():
+    broken = dataclasses.replace(turn(2), logprobs=np.asarray([-0.5, np.nan], dtype=np.float32))
+    both = scored(trajectory("a", 0, [1]), trajectory("a", 1, [turn(1), broken]))
+    with pytest.raises(NumericsError, match=r"trajectory a/1 turn 1: the sampler gave a log-probability"):
+        assign([both], CreditConfig())
+    masked_outcome = dataclasses.replace(both, scores=(score("a/0", 0.0), score("a/1", None)))
+    assert assign([masked_outcome], CreditConfig())[0].num_loss_tokens == 0
+
+
 def test_a_trajectory_that_is_given_twice_is_refused():
     one, other = trajectory("a", 0, [1]), trajectory("a", 1, [1])
     with pytest.raises(ValueError, match="trajectory a/0 is in the batch 2 times"):
@@ -155,6 +164,39 @@ def test_scores_that_overflow_when_summed_are_refused_and_not_trained_on():
     huge = [score("a/0", 1.5e308, source="one"), score("a/0", 1.5e308, source="two"), score("a/1", 0.0)]
     with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"trajectory a/. turn 0: .* not finite"):
         assign([group("a", [[1], [1]], huge)], CreditConfig())
+
+
+def test_an_advantage_that_only_float64_can_hold_is_refused_with_its_place():
+    values, mask = np.asarray([[1e300]]), np.ones((1, 1), dtype=bool)
+    with pytest.raises(ValueError, match=r"trajectory a/0 turn 0: .* too large for float32"):
+        to_tokens(TurnAdvantages(values=values, mask=mask), [trajectory("a", 0, [1])])
+
+
+def test_prime_gives_the_score_of_a_turn_without_tokens_to_the_token_before_it():
+    def advantages(process, tokens):
+        given = [Member.of("a", [0.0] * len(row), 0.0, process=row) for row in (process, [0.0])]
+        given[0] = dataclasses.replace(given[0], tokens=tokens)
+        estimator, options = build("prime without whitening")
+        return assign(groups_of(estimator, given), credit_config(estimator, options))[0].advantages
+
+    apart, together = advantages([0.25, 0.5], [1, 0]), advantages([0.75], [1])
+    assert together.max() > 0.0
+    np.testing.assert_allclose(apart[apart != 0.0], together[together != 0.0])
+
+
+def test_an_item_whose_weight_is_gone_still_holds_up_those_that_wait_for_it():
+    options = {"name": "cm2_step", "dependence": {"b": ["a"]}, "eta": 1.0, "min_group": 2, "divide": False}
+    config = CreditConfig(
+        channels={"a": 1.0, "b": 1.0},
+        estimator=options,
+        fuse=[{"name": "anneal", "channel": "a", "schedule": "linear", "start": 0, "over": 1, "final": 0.0}],
+    )
+    passed = [score("a/0", 1.0, turn=0, channel="a"), score("a/0", 1.0, turn=1, channel="b")]
+    one = group("a", [[1, 1], [1, 1]], [*passed, score("a/1", 1.0, turn=0, channel="a")])
+    batch, _ = assign([one], config, update=1)
+    turn_1 = batch.advantages[batch.turn_ids == 1]
+    np.testing.assert_allclose(turn_1, [0.5, -0.5])  # b could be worked at from turn 1 on, and one of two did it
+    assert not batch.advantages[batch.turn_ids == 0].any()
 
 
 @pytest.mark.parametrize(

@@ -326,9 +326,9 @@ def test_a_rubric_makes_no_failure_worse_and_no_group_without_evidence_better():
 @pytest.mark.parametrize(
     ("name", "channels", "place"),
     [
-        ("only_positive", {"outcome": [1.0, 1.0], "rubric": [0.5, -0.5]}, "'rubric', trajectory 1 of group a, whole"),
-        ("tiers", {"outcome": [1.0, 1.0], "proximity": [0.5, 1.5]}, "'proximity', trajectory 1 of group a, whole"),
-        ("trust", {"process": [1.0, 1.0], "trust": [0.5, 1.5]}, "'trust', trajectory 1 of group a, whole"),
+        ("only_positive", {"outcome": [1.0, 1.0], "rubric": [0.5, -0.5]}, "'rubric', trajectory a/1, whole"),
+        ("tiers", {"outcome": [1.0, 1.0], "proximity": [0.5, 1.5]}, "'proximity', trajectory a/1, whole"),
+        ("trust", {"process": [1.0, 1.0], "trust": [0.5, 1.5]}, "'trust', trajectory a/1, whole"),
     ],
 )
 def test_a_score_out_of_range_is_the_judges_error_and_says_where(name, channels, place):
@@ -339,7 +339,7 @@ def test_a_score_out_of_range_is_the_judges_error_and_says_where(name, channels,
 
 def test_a_confidence_out_of_range_names_its_turn():
     batch = of_channels(["b", "a"], [2, 2], process=(None, None), trust=([[1.0, 1.0], [0.5, -0.25]], None))
-    with pytest.raises(JudgeError, match=r"trajectory 0 of group a, turn 1: -0.25 is not within 0 and 1"):
+    with pytest.raises(JudgeError, match=r"trajectory a/0, turn 1: -0.25 is not within 0 and 1"):
         fusion("trust", scope="turn").fuse(batch)
 
 

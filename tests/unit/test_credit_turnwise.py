@@ -8,6 +8,7 @@ from credit_pieces import rewards
 
 from turnwise.credit.estimators.turn_loo import TurnLoo, TurnLooConfig
 from turnwise.credit.estimators.turnwise import Turnwise, TurnwiseConfig
+from turnwise.errors import UserError
 
 
 def estimate(batch, **options):
@@ -26,7 +27,7 @@ def maze(**changes):
 
 
 def test_what_follows_is_pooled_over_first_visits_and_the_baseline_shrinks_to_the_turns_own():
-    found = estimate(maze())
+    found = estimate(maze(), match="state")
     # returns [1, 1], [0.5, 0], [1.25, 1.25, 1]; first visits of f by the three: 1, 0, 1.25
     pooled_at_fork = (1 + 0 + 1.25) / 3
     turn_0 = [(0.5 + 1.25) / 2, (1 + 1.25) / 2, (1 + 0.5) / 2]
@@ -41,22 +42,69 @@ def test_what_follows_is_pooled_over_first_visits_and_the_baseline_shrinks_to_th
     assert found.mask.tolist() == [[True, True, False], [True, True, False], [True, True, True]]
 
 
-@pytest.mark.parametrize("options", [{}, {"gamma": 0.8}, {"singleton": "raw"}, {"shrink": 0.0}])
+def test_by_turn_every_turn_is_compared_with_what_the_others_in_its_state_were_led_to():
+    found = estimate(maze())
+    at_fork = np.asarray([1, 0, 0.25 + 1])
+    start = np.asarray([0, 0.5, 0]) + at_fork.mean()
+    own = np.asarray(
+        [[(0.5 + 1.25) / 2, 1.25 / 2], [2.25 / 2, 2.25 / 2], [1.5 / 2, 1 / 2]]
+    )  # the baselines of turn_loo
+    expected = np.zeros((3, 3))
+    expected[:, 0] = start - (own[:, 0] + start.sum() - start) / 3
+    expected[:, 1] = at_fork - (own[:, 1] + at_fork.sum() - at_fork) / 3
+    expected[2, 2] = 1 - (1 + 0) / 2  # alone at its second visit
+    np.testing.assert_allclose(found.values, expected, atol=1e-12)
+
+
+def test_turns_that_all_led_to_the_same_state_have_no_advantage_without_shrink():
+    found = estimate(maze(turn_rewards=[[0.0, 0.0], [0.0, 0.0], [0.0, 0.25, 0.0]]), shrink=0.0)
+    np.testing.assert_allclose(found.values[:, 0], 0.0, atol=1e-12)
+    assert np.abs(found.values[:, 1]).min() > 0.1
+
+
+@pytest.mark.parametrize(
+    "estimator", [TurnLoo(TurnLooConfig(immediate=["x"])), Turnwise(TurnwiseConfig(immediate=["x"]))]
+)
+def test_an_immediate_channel_judges_one_turn(estimator):
+    turns = [[1.0, 0.25], [0.0, 4.0], [0.5, 9.0]]
+    found = estimator.estimate(rewards(["g"] * 3, turns, [0.0] * 3, masked_turns=[(2, 1)]))
+    # no key: the others' scores of the same turn; the masked one takes its own turn alone
+    np.testing.assert_allclose(found.values, [[0.75, -3.75], [-0.75, 3.75], [0.0, 0.0]])
+    assert found.mask.tolist() == [[True, True], [True, True], [True, False]]
+    keyed = Turnwise(TurnwiseConfig(immediate=["x"], shrink=0.0))
+    found = keyed.estimate(rewards(["g"] * 3, turns, [0.0] * 3, state_keys=[["s", "l"], ["s", "r"], ["s", "r"]]))
+    np.testing.assert_allclose(found.values, [[0.75, 0.25 - 6.5], [-0.75, -5.0], [0.0, 5.0]])
+
+
+def test_an_immediate_channel_that_scores_whole_trajectories_is_refused():
+    with pytest.raises(UserError, match="immediate=x: the channel also scores whole trajectories"):
+        estimate(maze(), immediate=["x"])
+    found = estimate(maze(outcomes=[0.0] * 3, masked_outcomes=[0]), immediate=["x"])
+    assert found.mask.tolist() == [[False] * 3, [True, True, False], [True, True, True]]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"gamma": 0.8}, {"singleton": "raw"}, {"shrink": 0.0}, {"match": "state"}, {"lookahead": "own"}]
+)
 def test_without_keys_it_is_turn_loo_bit_for_bit(options):
     rng = np.random.default_rng(0)
     turns = [rng.normal(size=rng.integers(1, 6)).tolist() for _ in range(40)]
     names = [f"g{i // 5}" for i in range(39)] + ["alone"]
     batch = rewards(names, turns, rng.normal(size=40), masked_turns=[(3, 0)], masked_outcomes=[7])
-    shared = {name: value for name, value in options.items() if name != "shrink"}
+    shared = {name: value for name, value in options.items() if name in ("gamma", "singleton")}
     ours, other = estimate(batch, **options), TurnLoo(TurnLooConfig(**shared)).estimate(batch)
     np.testing.assert_array_equal(ours.values, other.values)
     np.testing.assert_array_equal(ours.mask, other.mask)
 
 
 def test_a_masked_return_is_in_no_mean_and_its_turns_are_not_trained_on():
-    found = estimate(maze(masked_outcomes=[0]), shrink=0.0)
+    found = estimate(maze(masked_outcomes=[0]), shrink=0.0, match="state")
     assert found.mask.tolist() == [[False] * 3, [True, True, False], [True, True, True]]
     np.testing.assert_allclose(found.values[1], [0.5 + (0 + 1.25) / 2 - 1.25, 0 - 1.25, 0.0])
+    found = estimate(maze(masked_outcomes=[0]), shrink=0.0)
+    assert found.mask.tolist() == [[False] * 3, [True, True, False], [True, True, True]]
+    # both came from s to f, so what is left of the first turn is its own reward
+    np.testing.assert_allclose(found.values[1], [0.5, 0 - 1.25, 0.0])
 
 
 def test_chance_after_an_action_and_turns_that_do_not_matter_hardly_reach_the_advantages():
@@ -127,8 +175,53 @@ def gradients(**options):
     return np.asarray(list(found.values())), np.asarray(list(true.values()))
 
 
-@pytest.mark.parametrize("options", [{}, {"lookahead": "own"}, {"shrink": 0.0}])
+OPTIONS = [
+    {**match, **rest} for match in ({}, {"match": "state"}) for rest in ({}, {"lookahead": "own"}, {"shrink": 0.0})
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_the_expected_gradient_is_the_true_one_where_states_come_again(options):
     found, true = gradients(**options)
     np.testing.assert_allclose(found, true, atol=1e-5)
     assert np.abs(true).min() > 0.02
+
+
+# A fork: the first choice leads left or right by chance, where the second one and chance decide. Three at a time, so
+# that a baseline holds what followed a turn of its own trajectory.
+LEFT = (0.8, 0.3)
+WIN = {("l", 0): 0.9, ("l", 1): 0.4, ("r", 0): 0.2, ("r", 1): 0.5}
+CHOICE = {"s": 0.35, "l": 0.6, "r": 0.45}  # probability of choosing 1
+
+
+def forked():
+    """(states, choices, chance of all, turn rewards, outcome) of every episode; one that wins goes on for a turn."""
+    for first, side, second, won in itertools.product((0, 1), "lr", (0, 1), (0, 1)):
+        chance = LEFT[first] if side == "l" else 1 - LEFT[first]
+        chance *= WIN[side, second] if won else 1 - WIN[side, second]
+        chance *= np.prod([CHOICE[s] if a else 1 - CHOICE[s] for s, a in (("s", first), (side, second))])
+        yield ["s", side, *["w"] * won], [first, second], chance, [0.3 * first, -0.1, *[0.2] * won], float(won)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_the_expected_gradient_is_the_true_one_in_groups_of_three(options):
+    episodes = list(forked())
+    groups = list(itertools.product(range(len(episodes)), repeat=3))
+    members = [member for group in groups for member in group]
+    batch = rewards(
+        np.repeat(np.arange(len(groups)), 3).astype(str),
+        [episodes[m][3] for m in members],
+        [episodes[m][4] for m in members],
+        state_keys=[episodes[m][0] for m in members],
+    )
+    weights = np.repeat([np.prod([episodes[m][2] for m in group]) for group in groups], 3) / 3
+    values = estimate(batch, **options).values
+    found, true = dict.fromkeys(CHOICE, 0.0), dict.fromkeys(CHOICE, 0.0)
+    for row, member in enumerate(members):
+        states, choices, _, turns, outcome = episodes[member]
+        for k, choice in enumerate(choices):
+            score = weights[row] * (choice - CHOICE[states[k]])
+            found[states[k]] += values[row, k] * score
+            true[states[k]] += (sum(turns[k:]) + outcome) * score
+    np.testing.assert_allclose(list(found.values()), list(true.values()), atol=1e-12)
+    assert min(abs(value) for value in true.values()) > 0.01

@@ -48,15 +48,15 @@ def true_gradient():
     return sum(probability(p) * value * score_function(p) for p, value in zip(PATHS, total, strict=True))
 
 
-def expected_gradient(estimate):
-    """Of one trajectory, over all groups of `GROUP_SIZE`."""
+def expected_gradient(estimate, key="turn {}"):
+    """Of one trajectory, over all groups of `GROUP_SIZE`; `key` makes a state's name of its turn."""
     groups = list(itertools.product(range(len(PATHS)), repeat=GROUP_SIZE))
     members = [member for group in groups for member in group]
     batch = rewards(
         np.repeat(np.arange(len(groups)), GROUP_SIZE).astype(str),
         [TURN_REWARD[member] for member in members],
         [OUTCOME[member] for member in members],
-        state_keys=[[f"turn {k}" for k in range(len(PATHS[member]))] for member in members],
+        state_keys=[[key.format(k) for k in range(len(PATHS[member]))] for member in members],
     )
     advantages = estimate(batch).reshape(len(groups), GROUP_SIZE, 3)
     weights = np.asarray([np.prod([probability(PATHS[member]) for member in group]) for group in groups])
@@ -78,6 +78,7 @@ UNBIASED = {
     "state_gae, all later rewards": StateGae(StateGaeConfig(lam=1.0)),
     "turnwise": Turnwise(TurnwiseConfig()),
     "turnwise, its own later rewards": Turnwise(TurnwiseConfig(lookahead="own")),
+    "turnwise, states of any turn": Turnwise(TurnwiseConfig(match="state")),
 }
 
 
@@ -85,6 +86,14 @@ UNBIASED = {
 def test_the_expected_gradient_is_the_true_one(estimator):
     found = expected_gradient(lambda batch: estimator.estimate(batch).values)
     np.testing.assert_allclose(found, true_gradient(), atol=1e-12)
+
+
+def test_keys_that_do_not_say_how_many_turns_are_left_bias_what_is_pooled_over_turns_alone():
+    by_turn, by_state = (Turnwise(TurnwiseConfig(match=match)) for match in ("turn", "state"))
+    found = expected_gradient(lambda batch: by_turn.estimate(batch).values, key="always the same")
+    np.testing.assert_allclose(found, true_gradient(), atol=1e-12)
+    found = expected_gradient(lambda batch: by_state.estimate(batch).values, key="always the same")
+    assert np.abs(found - true_gradient()).max() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def test_a_masked_value_hides_like_a_missing_one():
 
 def test_a_value_of_a_whole_trajectory_is_the_scorers_mistake():
     whole = score("g/1", 0.5, channel="value", source="other")
-    with pytest.raises(JudgeError, match=r"channel 'value' holds values, one a turn, .* group g"):
+    with pytest.raises(
+        JudgeError, match=r"channel 'value', trajectory g/1, whole trajectory: the channel holds values"
+    ):
         turn_values(turn_rewards([scored(whole)], WEIGHTS), "value")
 
 

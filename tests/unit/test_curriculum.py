@@ -14,7 +14,8 @@ from turnwise.credit.select import Selector
 from turnwise.curriculum import Curriculum
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import UserError
-from turnwise.stream import GroupStream, StreamState
+from turnwise.stream import GroupStream
+from turnwise.stream_state import StreamState
 from turnwise.tasks import TaskSet
 
 POOL = 4

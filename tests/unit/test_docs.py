@@ -181,6 +181,28 @@ def test_links_and_paths_lead_somewhere(name: str) -> None:
         assert any(place.is_file() for place in places) or path in ("actor.py", "__init__.py"), path
 
 
+@pytest.mark.parametrize(
+    ("kind", "heading", "column"),
+    [
+        ("estimator", "Which estimator", 0),
+        ("fuse", "Which fusions, and in which order", 1),
+        ("select", "Which selection", 0),
+        ("objective", "Which objective and correction", 0),
+        ("correction", "Which objective and correction", 0),
+    ],
+)
+def test_the_credit_page_says_of_every_plugin_when_to_take_it(kind: str, heading: str, column: int) -> None:
+    section = page("credit.md").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row[column])]
+    assert sorted(set(names(kind)) - set(named)) == [], f"no row for these: {kind}"
+    assert len(named) == len(set(named)), "a row twice"
+    assert set(named) <= {
+        name for each in ("estimator", "fuse", "select", "objective", "correction") for name in names(each)
+    }
+    assert all(cell.strip() for row in rows for cell in row[column + 1 :]), "an empty cell"
+
+
 def test_the_estimator_of_the_credit_page_works(monkeypatch: pytest.MonkeyPatch) -> None:
     load_plugins()  # before the copy, or what they register would be lost with it
     monkeypatch.setattr(registry, "_items", {kind: dict(items) for kind, items in registry._items.items()})

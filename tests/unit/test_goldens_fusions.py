@@ -8,10 +8,11 @@ from golden_cases import CLOSE, assert_turns, covers, expected, inputs
 from turnwise.credit.estimators.grpo import Grpo, GrpoConfig
 from turnwise.credit.estimators.rloo import Rloo, RlooConfig
 from turnwise.credit.fusions.decorrelate import whitened_uniform
-from turnwise.credit.fusions.progress import attribution_error
+from turnwise.credit.fusions.overlong import overlong_penalty
 from turnwise.credit.fusions.tiers import tier
 from turnwise.credit.returns import rewards_with_outcome, trajectory_scores
-from turnwise.credit.shaping import attempt_reward, overlong_penalty, repetition_penalty
+from turnwise_rewards.attempts import attempt_reward, repetition_penalty
+from turnwise_rewards.progress import attribution_error
 
 
 def of_wholes(**channels):

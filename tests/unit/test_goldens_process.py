@@ -8,16 +8,17 @@ from credit_pieces import rewards
 from golden_cases import CLOSE, GOLDENS, assert_turns, covers, expected, inputs
 
 from turnwise.credit import TurnRewards
-from turnwise.credit.difficulty import difficulty_weights, failure_weights, pass_rates, turn_scores
-from turnwise.credit.estimators.cm2 import Cm2, Cm2Config, checklist_score
+from turnwise.credit.estimators.cm2 import Cm2, Cm2Config
 from turnwise.credit.estimators.cm2_step import Cm2Step, Cm2StepConfig
 from turnwise.credit.estimators.istar import Istar, IstarConfig
 from turnwise.credit.estimators.mt_grpo import MtGrpo, MtGrpoConfig
 from turnwise.credit.estimators.prime import Prime, PrimeConfig, at_last_token, prime_returns
 from turnwise.credit.estimators.rebel import Rebel, RebelConfig
 from turnwise.credit.estimators.verpo import Verpo, VerpoConfig
-from turnwise.credit.implicit import implicit_values, rewards_of_steps, step_rewards
 from turnwise.credit.whiten import whiten
+from turnwise_rewards.checklist import checklist_score
+from turnwise_rewards.difficulty import difficulty_weights, failure_weights, pass_rates, turn_scores
+from turnwise_rewards.implicit import step_rewards, token_values, turn_rewards
 
 
 def of_channels(groups, channels, *, weights=None, **changes):
@@ -71,16 +72,16 @@ def test_mt_grpo_takes_a_score_of_the_whole_trajectory_as_that_of_its_first_tool
 def test_istar_step_rewards_are_those_of_the_goldens():
     given, wanted = inputs("istar_step_reward"), expected("istar_step_reward")
     log_ratio, turn_ids = np.asarray(given["token_log_ratio"]), np.asarray(given["turn_id"])
-    assert_turns(step_rewards(log_ratio, turn_ids, given["beta"], 3), wanted["step_reward"])
-    assert_turns(step_rewards(log_ratio, turn_ids, 1.0, 3), wanted["sum_log_ratio"])
+    assert_turns(turn_rewards(log_ratio, turn_ids, given["beta"]), wanted["step_reward"])
+    assert_turns(turn_rewards(log_ratio, turn_ids, 1.0), wanted["sum_log_ratio"])
 
 
 @covers("implicit_prm_q")
 def test_implicit_values_and_their_step_rewards_are_those_of_the_goldens():
     given, wanted = inputs("implicit_prm_q"), expected("implicit_prm_q")
-    q = implicit_values(np.asarray(given["token_log_ratio"]), given["beta"])
+    q = token_values(np.asarray(given["token_log_ratio"]), given["beta"])
     np.testing.assert_allclose(q, wanted["q"], **CLOSE)
-    np.testing.assert_allclose(rewards_of_steps(q, given["step_ends"]), wanted["step_reward"], **CLOSE)
+    np.testing.assert_allclose(step_rewards(q, given["step_ends"]), wanted["step_reward"], **CLOSE)
     assert q[-1] == pytest.approx(wanted["response_score"], abs=1e-9)
     assert 1 / (1 + np.exp(-q[-1])) == pytest.approx(wanted["prob"], abs=1e-9)
 

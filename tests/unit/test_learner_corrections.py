@@ -8,6 +8,7 @@ from learner_pieces import assert_same_weights, learner, make_batch, reference_l
 from objective_pieces import CORRECTIONS, OBJECTIVES
 
 from turnwise.errors import UserError
+from turnwise.learner import microbatch
 from turnwise.learner.corrections.none import NoCorrection
 from turnwise.learner.fixed import fixed_columns, token_groups
 
@@ -36,6 +37,36 @@ def test_every_objective_learns_the_same_whatever_the_micro_batches(folder, name
     for parameter, array in weights(split).items():
         # AdamW magnifies the rounding of small gradients; see test_learner_gradients.py for the gradients themselves
         np.testing.assert_allclose(array, weights(whole)[parameter], atol=5e-6, err_msg=parameter)
+
+
+def doubled(batch, rng):
+    """Return the batch twice: the same tokens as other trajectories, sampled and credited otherwise."""
+    size, mask = len(batch.ids), np.tile(batch.loss_mask, 2)
+    twice = {field.name: np.tile(getattr(batch, field.name), 2) for field in dataclasses.fields(batch)}
+    return dataclasses.replace(
+        batch,
+        **{
+            **twice,
+            "logprobs": np.where(mask, twice["logprobs"] + rng.normal(scale=0.1, size=2 * size), 0).astype(np.float32),
+            "advantages": np.where(mask, rng.normal(size=2 * size), 0).astype(np.float32),
+            "row_offsets": np.r_[batch.row_offsets, batch.row_offsets[1:] + size].astype(np.int32),
+            "row_trajectories": np.r_[batch.row_trajectories, batch.row_trajectories + 6].astype(np.int32),
+        },
+    )
+
+
+@pytest.mark.parametrize("correction", ["none", "mis"])
+@pytest.mark.parametrize("name", ["ppo", "gspo", "turn_ratio"])
+def test_rows_that_are_computed_once_keep_their_own_turns_and_trajectories(folder, monkeypatch, name, correction):
+    options = {"minibatches": 1, "objective": {"name": name}, "correction": {"name": correction}, "kl_coef": 0.01}
+    once, apart = (learner(folder, **options) for _ in range(2))
+    batch = doubled(on_policy(once), np.random.default_rng(3))
+    metrics = [once.update(batch)]
+    monkeypatch.setattr(microbatch, "alike", lambda packed, rows, lengths: [[int(row)] for row in rows])
+    metrics.append(apart.update(batch))
+    assert metrics[0] == pytest.approx(metrics[1], rel=1e-4, abs=2e-6)
+    for parameter, array in weights(once).items():
+        np.testing.assert_allclose(array, weights(apart)[parameter], atol=5e-6, err_msg=parameter)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

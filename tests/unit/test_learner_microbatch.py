@@ -55,7 +55,7 @@ def test_a_row_without_a_trained_token_is_left_out_and_one_is_cut_behind_its_las
     assert lengths[1] == 0
     assert lengths[0] == np.flatnonzero(mask[: batch.row_offsets[1]])[-1] + 1
     assert 1 not in np.concatenate(deal(batch, 2, (0,)))
-    (micro,) = split(batch, np.asarray([0]), 1000)
+    (micro,) = split(batch, np.asarray([0, 1]), 1000)
     assert micro.ids.shape == (1, lengths[0] - 1)
 
 

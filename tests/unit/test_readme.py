@@ -117,15 +117,26 @@ def test_links_lead_somewhere() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_file_tree_is_that_of_the_repository() -> None:
+def files_of_the_tree() -> set[Path]:
+    """Return the files that the tree names, each of which is there."""
     tree = next(block.text for block in BLOCKS if block.language == "text")
-    parent = ROOT
+    folders, files = [ROOT], set()
     for line in tree.splitlines():
         name, purpose = line.split(maxsplit=1)
         assert purpose, line
-        base = parent if line.startswith(" ") else ROOT
-        assert (base / name).is_dir() if name.endswith("/") else (base / name).is_file(), line
-        parent = parent if line.startswith(" ") else ROOT / name
+        depth = (len(line) - len(line.lstrip())) // 4
+        path = folders[depth] / name
+        assert path.is_dir() if name.endswith("/") else path.is_file(), line
+        folders[depth + 1 :] = [path]
+        files.add(path)
+    return files
+
+
+def test_the_file_tree_is_that_of_the_repository() -> None:
+    files = files_of_the_tree()
+    for folder in ("platform/turnwise", "rewards/turnwise_rewards"):
+        modules = {path for path in (ROOT / folder).glob("*.py") if not path.name.startswith("_")}
+        assert modules <= files, folder
 
 
 def test_no_figure_is_still_to_be_filled_in() -> None:

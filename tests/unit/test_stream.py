@@ -15,7 +15,8 @@ from turnwise.dispatch import Dispatcher
 from turnwise.errors import StalledError
 from turnwise.records import Group, Score, Task, Trajectory
 from turnwise.rollout.episode import EpisodeSpec
-from turnwise.stream import GroupStream, StreamState
+from turnwise.stream import GroupStream
+from turnwise.stream_state import StreamState
 
 
 class CountingTasks:

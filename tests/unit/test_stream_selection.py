@@ -11,7 +11,7 @@ from test_stream import CountingTasks, numbers
 
 from turnwise.config import load_config
 from turnwise.config.schema import CreditConfig, RolloutConfig, RunConfig
-from turnwise.controller import Controller, Progress, num_trained
+from turnwise.controller import PATIENCE, Controller, Progress, num_trained
 from turnwise.credit.select import Selector
 from turnwise.dispatch import Dispatcher
 from turnwise.errors import StalledError, UserError
@@ -19,7 +19,8 @@ from turnwise.keeper import to_be_stored
 from turnwise.records import End, Score
 from turnwise.replay import batches_ahead
 from turnwise.store.pending import load_pending, save_pending
-from turnwise.stream import GroupStream, StreamState
+from turnwise.stream import GroupStream
+from turnwise.stream_state import StreamState
 
 RORECOMP = {"name": "rorecomp", "ratio": 0.5, "length": "turns", "outcome": "outcome", "threshold": 0.5}
 
@@ -256,6 +257,20 @@ def test_the_counts_of_selections_are_metrics():
         assert counts()["select/waiting"] == 0.0
 
     asyncio.run(run())
+
+
+def test_an_estimator_that_compares_by_keys_which_never_come_is_refused_with_the_place():
+    config = RunConfig(credit=CreditConfig(estimator={"name": "vpr", "norm": "group_whiten"}))
+    controller = Controller(config, None, None, None, None, None, Progress())
+
+    async def run():
+        return await stream([], mixed).take(0)
+
+    batch = asyncio.run(run())
+    for _ in range(PATIENCE - 1):
+        controller._assign(batch)
+    with pytest.raises(UserError, match=r"credit.estimator.name=vpr: .* state_key; 00000000/0 turn 0 has none"):
+        controller._assign(batch)
 
 
 @pytest.mark.parametrize(

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from turnwise.config.credit_checks import check_credit
 from turnwise.config.keys import KeySpec, shown
-from turnwise.config.plugins import build_plugin, named_channels
-from turnwise.config.schema import Bounds, CreditConfig, RunConfig
-from turnwise.credit import Selection, SelectionSettings
+from turnwise.config.schema import Bounds, RunConfig
 from turnwise.errors import UserError
 
 
 def check_bounds(values: Mapping[str, Any], known: Mapping[str, KeySpec]) -> None:
-    """Refuse the first value (or item of a list) outside its bounds."""
+    """Refuse the first value (or item of a list, or of a mapping to numbers) outside its bounds."""
     for key, spec in known.items():
-        value = values.get(key)
-        for item in value if isinstance(value, list) else [value]:
+        for name, item in _items(key, values.get(key), spec):
             problem = _problem(item, spec.bounds)
             if problem is not None:
-                raise UserError(key, shown(key, item), *problem)
+                raise UserError(name, shown(name, item), *problem)
 
 
 def check_together(config: RunConfig, estimator: type) -> None:
     """Refuse combinations that cannot work; `estimator` is the class that `credit.estimator` names."""
     _check_groups(config, bool(getattr(estimator, "needs_group", False)))
-    _check_channels(config.credit.channels)
-    _check_selections(config)
-    _check_channel_options(config, getattr(estimator, "channel_options", ()))
-    _check_value_options(config, getattr(estimator, "value_options", ()))
+    check_credit(config, estimator)
     _check_learner(config)
     if config.eval.tasks and not config.eval.modes:
         raise UserError("eval.modes", "[]", "no mode of evaluation", "use [sampled, greedy] or set eval.tasks=0")
@@ -61,89 +56,12 @@ def _check_groups(config: RunConfig, needs_group: bool) -> None:
         )
 
 
-def _check_channels(channels: Mapping[str, float]) -> None:
-    if not channels:
-        raise UserError("credit.channels", "{}", "no reward channel is used", "use {outcome: 1.0}")
-    for channel, weight in channels.items():
-        if not math.isfinite(weight):
-            raise UserError(f"credit.channels.{channel}", weight, "is not finite", "use a number")
-    if not any(channels.values()):
-        raise UserError("credit.channels", dict(channels), "every weight is 0", "give one channel a weight")
-
-
-def _check_selections(config: RunConfig) -> None:
-    """Let each selection refuse options that contradict other keys."""
-    for index, section in enumerate(config.credit.select):
-        field = f"credit.select.{index}"
-        found, options = build_plugin("select", section, field)
-        settings = SelectionSettings(
-            channels=config.credit.channels,
-            group_size=config.rollout.group_size,
-            max_staleness=config.rollout.max_staleness,
-            is_last=index == len(config.credit.select) - 1,
-        )
-        selection: Selection = found(options)
-        selection.check(field, settings)
-
-
-def _check_channel_options(config: RunConfig, options: Sequence[str]) -> None:
-    """Refuse an option of the estimator that names a channel (or channels) which has no weight."""
-    channels, estimator = config.credit.channels, config.credit.estimator
-    for option in options:
-        for channel in _texts(estimator[option]):
-            if not channels.get(channel):
-                problem = (
-                    f"the estimator {estimator['name']} needs this channel, and credit.channels gives it no weight"
-                )
-                remedy = f"add {channel}: 1.0 to credit.channels, and a scorer that gives it to rewards"
-                raise UserError(f"credit.estimator.{option}", channel, problem, remedy)
-
-
-def _texts(value: Any) -> list[str]:
-    """Return every text in a value, names of a mapping included, in order."""
-    if isinstance(value, Mapping):
-        return [text for pair in value.items() for item in pair for text in _texts(item)]
-    return [text for item in value for text in _texts(item)] if isinstance(value, list) else [value]
-
-
-def _check_value_options(config: RunConfig, options: Sequence[str]) -> None:
-    """Refuse an option of the estimator that names a channel of values whose weight is not 0, or which is not read."""
-    channels, estimator = config.credit.channels, config.credit.estimator
-    for option in options:
-        if channels.get(estimator[option]) != 0.0:
-            problem = f"the estimator {estimator['name']} reads values there, which are no reward: its weight must be 0"
-            remedy = f"add {estimator[option]}: 0.0 to credit.channels, and a scorer that gives it to rewards"
-            raise UserError(f"credit.estimator.{option}", estimator[option], problem, remedy)
-
-
-def check_fusions(credit: CreditConfig) -> None:
-    """Refuse a fusion whose options do not go together, or whose channels are unknown or weigh what they must not."""
-    for index, section in enumerate(credit.fuse):
-        key = f"credit.fuse.{index}"
-        found, options = build_plugin("fuse", section, key)
-        try:
-            fusion = found(options)
-        except UserError as error:
-            raise UserError(f"{key}.{error.field}", error.value, error.problem, error.remedy) from None
-        _check_fused_channels(fusion, f"{key}: the fusion {section['name']}", credit.channels)
-
-
-def _check_fused_channels(fusion: Any, which: str, weights: Mapping[str, float]) -> None:
-    made, weighted, folded = (
-        set(named_channels(fusion, name)) for name in ("made_options", "weighted_options", "folded_options")
-    )
-    for channel in sorted(set(named_channels(fusion, "channel_options")) | made | weighted | folded):
-        weight = weights.get(channel)
-        field, wanted = f"credit.channels.{channel}", float(channel in made | weighted)
-        if weight is None:
-            remedy = f"add {channel}: {wanted}" + ("" if channel in made else " and a scorer that gives it to rewards")
-            raise UserError(field, "null", f"{which} needs this channel", remedy)
-        if channel in weighted and weight == 0.0:
-            raise UserError(
-                field, weight, f"{which} changes a weight that is 0", "give it a weight, or remove the fusion"
-            )
-        if channel in folded and weight != 0.0:
-            raise UserError(field, weight, f"{which} folds it into another channel, so it counts twice", "use 0.0")
+def _items(key: str, value: Any, spec: KeySpec) -> list[tuple[str, Any]]:
+    if isinstance(value, list):
+        return [(key, item) for item in value]
+    if isinstance(value, dict) and spec.hint == dict[str, float]:
+        return [(f"{key}.{name}", item) for name, item in value.items()]
+    return [(key, value)]
 
 
 def _check_learner(config: RunConfig) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from turnwise.config.checks import check_bounds, check_fusions, check_together
+from turnwise.config.checks import check_bounds, check_together
 from turnwise.config.effects import check_effects
 from turnwise.config.keys import KeySpec, default_of, schema, select
 from turnwise.config.merge import check_keys, checked
@@ -64,7 +64,6 @@ def _finish(node: DictConfig, known: dict[str, KeySpec], explicit: frozenset[str
     estimator, options = build_plugin("estimator", config.credit.estimator, "credit.estimator")
     check_together(config, estimator)
     build_objective(config.learner)
-    check_fusions(config.credit)
     estimator(options)  # it may refuse options that make no sense together
     return Loaded(config=config, node=node, explicit=explicit, values=values, known=known, path=path)
 

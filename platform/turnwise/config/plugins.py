@@ -32,10 +32,15 @@ def named_channels(plugin: Any, attribute: str) -> list[str]:
 
 
 def channels_in(value: Any) -> list[str]:
-    """Return the channels that an option holds: one, a list (of lists), or a mapping by channel; null and "": none."""
-    if isinstance(value, str) or value is None:
+    """Return the channels that an option holds: one, a list (of lists), or a mapping by channel; null and "": none.
+
+    Of a mapping to channels, those too; numbers are none.
+    """
+    if isinstance(value, str):
         return [value] if value else []
-    return [name for item in value for name in channels_in(item)]
+    if isinstance(value, dict):
+        return [name for pair in value.items() for item in pair for name in channels_in(item)]
+    return [name for item in value for name in channels_in(item)] if isinstance(value, list) else []
 
 
 def config_class(found: Any) -> type | None:

@@ -175,8 +175,8 @@ class EvalConfig:
     modes: list[str] = key(
         ["sampled", "greedy"], "sampled, greedy or both", only_if=("eval.tasks", True), one_of=("sampled", "greedy")
     )
-    success_channel: str = key("outcome", "the channel whose sum decides success", only_if=("eval.tasks", True))
-    success_threshold: float = key(0.5, "success if the channel's sum exceeds it", only_if=("eval.tasks", True))
+    success_channel: str = key("outcome", "the channel whose sum decides success, in training too")
+    success_threshold: float = key(0.5, "success if the channel's sum exceeds it")
 
 
 @dataclass

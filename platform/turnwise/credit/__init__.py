@@ -40,12 +40,17 @@ class TurnRewards:
     state_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns] equal = the same state before the action
     belief_keys: Sequence[Sequence[str | None]] = ()  # [N][num_turns] equal = the same belief before the action
     turn_scored: Mapping[str, Mask] = field(default_factory=dict)  # by channel, [N, K] the turn has a score of its own
+    trajectory_ids: Sequence[str] = ()  # [N] for messages
     update: int = 0  # updates done before this batch; what changes over training goes by it
 
     @property
     def channels(self) -> list[str]:
         """Channels with a weight other than 0, sorted."""
         return sorted(name for name, weight in self.weights.items() if weight != 0.0)
+
+    def name_of(self, row: int) -> str:
+        """Return what a message calls the trajectory of a row."""
+        return self.trajectory_ids[row] if self.trajectory_ids else f"{row} (group {self.group[row]})"
 
     @property
     def turn_exists(self) -> Mask:
@@ -68,7 +73,9 @@ class SelectionSettings:
     """What of the configuration a selection's options may contradict."""
 
     channels: Mapping[str, float]  # credit.channels
+    made: frozenset[str]  # channels that fusions fill: selections come first, and see no score on them
     group_size: int
+    min_group: int  # members that the estimator needs to compare
     max_staleness: int
     is_last: bool  # of credit.select
 
@@ -83,6 +90,8 @@ class Fusion(Protocol):
     - `weighted_options`: those that need a weight other than 0.
     - `folded_options`: those that go into another channel, whose own weight must be 0, or they would count twice.
     - `made_options`: those that the fusion itself fills. They stand in `credit.channels` too, but no scorer gives them.
+
+    An attribute `needs_group` that is True: a group of one has nothing to compare, so group_size must be at least 2.
     """
 
     def fuse(self, rewards: TurnRewards) -> TurnRewards:

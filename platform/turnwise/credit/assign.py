@@ -21,6 +21,7 @@ from turnwise.credit.metrics import credit_metrics, success_rate
 from turnwise.credit.pack import pack
 from turnwise.credit.rewards import ordered, turn_rewards
 from turnwise.credit.spread import to_tokens
+from turnwise.errors import UserError
 from turnwise.records import Batch, Group
 
 
@@ -45,7 +46,8 @@ def assign(
     `declared` names channels that may be absent from a batch without being a mistake (those that a fusion makes may be,
     too); `success` is the channel and the threshold of `episode/success_rate`; `update` counts the updates done before.
     Episodes that a selection took out of the loss (`Group.trained`) are in the statistics and not in the batch.
-    ValueError without any trajectory; for wrong scores see `turn_rewards`.
+    ValueError without any trajectory; UserError for a scored channel that a fusion makes; for wrong scores see
+    `turn_rewards`.
     """
     groups = ordered(groups)
     trajectories = [trajectory for group in groups for trajectory in group.trajectories]
@@ -54,6 +56,7 @@ def assign(
     fusions: list[Fusion] = [_built("fuse", spec, f"credit.fuse.{i}") for i, spec in enumerate(config.fuse)]
     made = {channel for fusion in fusions for channel in named_channels(fusion, "made_options")}
     estimator: Estimator = _built("estimator", config.estimator, "credit.estimator")
+    _check_made(groups, made)
     scored = turn_rewards(groups, config.channels, {*declared, *made})
     rewards = fuse(replace(scored, update=update), fusions)
     is_trained = [group.is_trained(member) for group in groups for member in group.trajectories]
@@ -67,6 +70,13 @@ def without(advantages: TurnAdvantages, is_trained: Sequence[bool]) -> TurnAdvan
     """Return the advantages without those of episodes that a selection left to the statistics; `is_trained` is [N]."""
     mask = advantages.mask & np.asarray(is_trained, dtype=bool)[:, None]
     return replace(advantages, values=np.where(mask, advantages.values, 0.0), mask=mask)
+
+
+def _check_made(groups: Sequence[Group], made: Collection[str]) -> None:
+    for score in (score for group in groups for score in group.scores if not score.is_masked):
+        if score.channel in made:
+            problem = f"a fusion makes this channel, and {score.source or 'a scorer'} gives it to {score.trajectory_id}"
+            raise UserError("credit.fuse", score.channel, problem, "let the fusion make another one")
 
 
 def _built(kind: str, section: dict[str, Any], field: str) -> Any:

@@ -101,9 +101,8 @@ def check_range(rewards: TurnRewards, name: str, values: Array, known: Mask, *, 
     if not len(outside):
         return
     i, *k = (int(index) for index in outside[0])
-    member = [row for row, group in enumerate(rewards.group) if group == rewards.group[i]].index(i)
     where = f"turn {k[0]}" if k else "whole trajectory"
-    place = f"score on channel {name!r}, trajectory {member} of group {rewards.group[i]}, {where}"
+    place = f"score on channel {name!r}, trajectory {rewards.name_of(i)}, {where}"
     raise JudgeError(f"{place}: {values[tuple(outside[0])]} is not within {low:g} and {high:g}")
 
 

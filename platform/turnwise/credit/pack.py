@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from turnwise.errors import NumericsError
 from turnwise.records import Batch, BoolArray, FloatArray, Trajectory, Turn
 
 TokenCredit = list[list[tuple[FloatArray, BoolArray]]]
@@ -51,6 +52,7 @@ def pack(trajectories: Sequence[Trajectory], credit: TokenCredit) -> Batch:
     """Return the batch; rows in the order of `trajectories`, and of their contexts.
 
     ValueError for a row that begins with an action, or a turn whose arrays differ in length: the rollout's mistakes.
+    NumericsError for a log-probability that is trained on and not finite. Both name trajectory and turn.
     """
     columns = _Columns()
     for i, trajectory in enumerate(trajectories):
@@ -60,6 +62,9 @@ def pack(trajectories: Sequence[Trajectory], credit: TokenCredit) -> Batch:
                 columns.begin_row(i)
             columns.add(turn.observation_ids, -1, False, 0.0, 0.0, -1)
             advantages, mask = credit[i][k]
+            if not np.isfinite(turn.logprobs[mask]).all():
+                place = f"trajectory {trajectory.trajectory_id} turn {k}"
+                raise NumericsError(f"{place}: the sampler gave a log-probability that is not finite")
             columns.add(turn.action_ids, k, mask, turn.logprobs, advantages, turn.versions)
     return _finish(columns)
 

@@ -6,9 +6,12 @@ earlier ones, and of every turn if the score is of the whole trajectory. Later t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from turnwise.credit import Array, Mask, TurnRewards
+from turnwise.errors import UserError
 
 
 def turn_returns(rewards: TurnRewards, channel: str, gamma: float) -> tuple[Array, Mask]:
@@ -25,6 +28,21 @@ def turn_returns(rewards: TurnRewards, channel: str, gamma: float) -> tuple[Arra
     return np.take_along_axis(returns, carried, axis=1), np.take_along_axis(known, carried, axis=1)
 
 
+def immediate_rewards(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
+    """Return each turn's own score and whether it is known, [N, K] each, the last one's carried on behind the end.
+
+    For a channel whose score of a turn judges that turn alone, so that no later score counts with it. Raises UserError
+    if it scores whole trajectories, which no single turn earned.
+    """
+    if np.any(np.where(rewards.outcome_mask[channel], rewards.outcome[channel], 0.0) != 0.0):
+        problem = "the channel also scores whole trajectories, which is not a judgement of one turn"
+        raise UserError("credit.estimator.immediate", channel, problem, "take it off the list, or score turns only")
+    values, known = rewards_with_outcome(rewards, channel)
+    known = known & rewards.outcome_mask[channel][:, None]
+    carried = np.minimum(np.arange(values.shape[1])[None, :], _last_turn(rewards)[:, None])
+    return np.take_along_axis(values, carried, axis=1), np.take_along_axis(known, carried, axis=1)
+
+
 def trajectory_scores(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
     """Return the undiscounted sum of all rewards of each trajectory and whether it is known, [N] each."""
     returns, known = turn_returns(rewards, channel, gamma=1.0)
@@ -33,32 +51,17 @@ def trajectory_scores(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
 
 def weighted_scores(rewards: TurnRewards) -> tuple[Array, Mask]:
     """Return the weighted sum of each trajectory's channels and whether all of them are known, [N] each."""
-    total, known = np.zeros(len(rewards.group)), np.ones(len(rewards.group), dtype=bool)
-    for channel in rewards.channels:
-        scores, channel_known = trajectory_scores(rewards, channel)
-        total += rewards.weights[channel] * np.where(channel_known, scores, 0.0)
-        known &= channel_known
-    return total, known
+    return _weighted(rewards, (len(rewards.group),), lambda channel: trajectory_scores(rewards, channel))
 
 
 def weighted_returns(rewards: TurnRewards, gamma: float) -> tuple[Array, Mask]:
     """Return the weighted sum of the channels' returns and whether all are known, [N, K] each, carried on behind."""
-    total, known = np.zeros(rewards.turn_exists.shape), np.ones(rewards.turn_exists.shape, dtype=bool)
-    for channel in rewards.channels:
-        returns, channel_known = turn_returns(rewards, channel, gamma)
-        total += rewards.weights[channel] * np.where(channel_known, returns, 0.0)
-        known &= channel_known
-    return total, known
+    return _weighted(rewards, rewards.turn_exists.shape, lambda channel: turn_returns(rewards, channel, gamma))
 
 
 def weighted_rewards(rewards: TurnRewards) -> tuple[Array, Mask]:
     """Return the weighted sum of the channels' rewards of each turn and whether all are known, [N, K] each."""
-    total, known = np.zeros(rewards.turn_exists.shape), np.ones(rewards.turn_exists.shape, dtype=bool)
-    for channel in rewards.channels:
-        immediate, channel_known = rewards_with_outcome(rewards, channel)
-        total += rewards.weights[channel] * np.where(channel_known, immediate, 0.0)
-        known &= channel_known
-    return total, known
+    return _weighted(rewards, rewards.turn_exists.shape, lambda channel: rewards_with_outcome(rewards, channel))
 
 
 def rewards_with_outcome(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
@@ -70,6 +73,18 @@ def rewards_with_outcome(rewards: TurnRewards, channel: str) -> tuple[Array, Mas
     values[rows, last] += np.where(rewards.outcome_mask[channel], rewards.outcome[channel], 0.0)
     known[rows, last] &= rewards.outcome_mask[channel]
     return values, known
+
+
+def _weighted(
+    rewards: TurnRewards, shape: tuple[int, ...], of_channel: Callable[[str], tuple[Array, Mask]]
+) -> tuple[Array, Mask]:
+    """Return the weighted sum over channels and whether all are known, of `shape` each; what is unknown adds 0."""
+    total, known = np.zeros(shape), np.ones(shape, dtype=bool)
+    for channel in rewards.channels:
+        values, channel_known = of_channel(channel)
+        total += rewards.weights[channel] * np.where(channel_known, values, 0.0)
+        known &= channel_known
+    return total, known
 
 
 def _last_turn(rewards: TurnRewards) -> np.ndarray:

@@ -7,7 +7,7 @@ Called by `assign`. The rules:
 - A masked score of a whole trajectory masks its turns that have no score of their own: who would have given it failed.
 - A turn without a score on a channel got nothing there: 0. So did a whole trajectory on a channel of turn scores only.
 - A channel that judges whole trajectories anywhere in the batch owes each of them a score: one that has none, neither
-  for the whole nor for a turn, is missing.
+  for the whole nor for a turn, is missing. A masked score is no judgement: it says nothing of other trajectories.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from turnwise.credit import TurnRewards
 from turnwise.errors import JudgeError, UserError
@@ -40,17 +41,14 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
     scores = [_checked(score, turns) for group in groups for score, turns in _with_turns(group)]
     _check_repeats(scores)
     _check_channels(weights, {score.channel for score in scores}, declared)
-    width = max([1, *(len(trajectory.turns) for trajectory in trajectories)])
-    table = {channel: _Channel(len(trajectories), width) for channel in weights}
+    num_tokens = _token_counts(trajectories)
+    num_turns = np.asarray([len(trajectory.turns) for trajectory in trajectories], dtype=np.int64)
+    exists = np.arange(num_tokens.shape[1])[None, :] < num_turns[:, None]
+    table = {channel: _Channel(*exists.shape) for channel in weights}
     rows = {trajectory.trajectory_id: row for row, trajectory in enumerate(trajectories)}
     for score in scores:
         for channel in weights if score.channel == ANY_CHANNEL else {score.channel} & weights.keys():
             table[channel].add(rows[score.trajectory_id], score)
-    num_tokens = np.zeros((len(trajectories), width), dtype=np.int64)
-    for row, trajectory in enumerate(trajectories):
-        num_tokens[row, : len(trajectory.turns)] = [len(turn.action_ids) for turn in trajectory.turns]
-    num_turns = np.asarray([len(trajectory.turns) for trajectory in trajectories], dtype=np.int64)
-    exists = np.arange(width)[None, :] < num_turns[:, None]
     return TurnRewards(
         group=[group.group_id for group in groups for _ in group.trajectories],
         num_turns=num_turns,
@@ -63,6 +61,7 @@ def turn_rewards(groups: Sequence[Group], weights: Mapping[str, float], declared
         state_keys=[[turn.state_key for turn in trajectory.turns] for trajectory in trajectories],
         belief_keys=[[turn.belief_key for turn in trajectory.turns] for trajectory in trajectories],
         turn_scored={name: channel.turn_scored for name, channel in table.items()},
+        trajectory_ids=[trajectory.trajectory_id for trajectory in trajectories],
     )
 
 
@@ -80,7 +79,7 @@ class _Channel:
 
     def add(self, row: int, score: Score) -> None:
         self.is_scored[row] = True
-        self.judges_wholes |= score.turn is None and score.channel != ANY_CHANNEL
+        self.judges_wholes |= score.turn is None and not score.is_masked
         values, known = (self.whole, self.whole_known) if score.turn is None else (self.turn[row], self.turn_known[row])
         place = row if score.turn is None else score.turn
         if score.turn is not None:
@@ -95,6 +94,15 @@ class _Channel:
         return self.whole_known & (self.is_scored | (not self.judges_wholes))
 
 
+def _token_counts(trajectories: Sequence[Trajectory]) -> NDArray[np.int64]:
+    """Return [N, K] the action tokens of each turn; K is at least 1."""
+    counts = [[len(turn.action_ids) for turn in trajectory.turns] for trajectory in trajectories]
+    found = np.zeros((len(counts), max([1, *map(len, counts)])), dtype=np.int64)
+    for row, of_turns in enumerate(counts):
+        found[row, : len(of_turns)] = of_turns
+    return found
+
+
 def _with_turns(group: Group) -> list[tuple[Score, int]]:
     turns = {trajectory.trajectory_id: len(trajectory.turns) for trajectory in group.trajectories}
     return [(score, turns.get(score.trajectory_id, -1)) for score in group.scores]
@@ -107,6 +115,8 @@ def _checked(score: Score, num_turns: int) -> Score:
         raise JudgeError(f"{_place(score)}: the trajectory has {num_turns} turns")
     if score.value is not None and not math.isfinite(score.value):
         raise JudgeError(f"{_place(score)}: the value is {score.value}")
+    if score.channel == ANY_CHANNEL and not score.is_masked:
+        raise JudgeError(f"{_place(score)}: it stands for every channel, and can only be masked")
     return score
 
 

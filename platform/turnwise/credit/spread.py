@@ -44,6 +44,8 @@ def _spread_turn(
     place = f"trajectory {trajectory.trajectory_id} turn {k}"
     if len(values) != num_tokens:
         raise ValueError(f"{place}: the estimator gave {len(values)} advantages to {num_tokens} action tokens")
-    if not np.isfinite(values).all() or not np.isfinite(advantages.values[i, k]):
-        raise ValueError(f"{place}: the estimator gave an advantage that is not finite")
-    return np.asarray(values, dtype=np.float32), mask
+    with np.errstate(over="ignore"):
+        packed = np.asarray(values, dtype=np.float32)
+    if not np.isfinite(packed).all() or not np.isfinite(advantages.values[i, k]):
+        raise ValueError(f"{place}: the estimator gave an advantage that is not finite, or too large for float32")
+    return packed, mask

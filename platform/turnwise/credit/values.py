@@ -21,10 +21,8 @@ def turn_values(rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
     whole = rewards.outcome_mask[channel]
     wrong = np.nonzero(whole & (np.where(whole, rewards.outcome[channel], 0.0) != 0.0))[0]
     if len(wrong):
-        place = f"group {rewards.group[wrong[0]]}, row {wrong[0]} of the batch"
-        raise JudgeError(
-            f"channel {channel!r} holds values, one a turn, but has a score of a whole trajectory: {place}"
-        )
+        place = f"score on channel {channel!r}, trajectory {rewards.name_of(int(wrong[0]))}, whole trajectory"
+        raise JudgeError(f"{place}: the channel holds values, one a turn")
     known = rewards.turn_mask[channel] & whole[:, None] & rewards.turn_exists
     if channel in rewards.turn_scored:
         known = known & rewards.turn_scored[channel]

@@ -5,8 +5,7 @@ The same rules as for rewards: a masked score is unknown, an episode without a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from turnwise.credit import SelectionSettings
 from turnwise.credit.returns import trajectory_scores
 from turnwise.credit.rewards import turn_rewards
 from turnwise.errors import UserError
@@ -21,8 +20,14 @@ def verdicts(group: Group, channel: str, threshold: float) -> dict[int, bool | N
     return {member.index: bool(values[row] > threshold) if known[row] else None for row, member in members}
 
 
-def check_channel(field: str, channel: str, channels: Mapping[str, float]) -> None:
-    """Raise UserError for a channel that is not in `credit.channels`, where one that is never scored is noticed."""
-    if channel not in channels:
-        remedy = f"{suggestion(channel, sorted(channels))} Or add {channel}: 0.0 to credit.channels"
+def check_channel(field: str, channel: str, settings: SelectionSettings) -> None:
+    """Raise UserError for a channel without scores: one that a fusion makes later, or that is not in `credit.channels`.
+
+    One of `credit.channels` that is never scored is noticed.
+    """
+    if channel not in settings.channels:
+        remedy = f"{suggestion(channel, sorted(settings.channels))} Or add {channel}: 0.0 to credit.channels"
         raise UserError(field, channel, "credit.channels has no such channel", remedy)
+    if channel in settings.made:
+        problem = "a fusion makes this channel, and selections come before fusions"
+        raise UserError(field, channel, problem, "name a channel that a scorer gives")

@@ -68,19 +68,25 @@ def trained_lengths(packed: PackedRows) -> Indices:
 def split(packed: PackedRows, rows: Indices, max_tokens: int) -> Iterator[MicroBatch]:
     """Yield the rows as micro-batches, longest rows first, of at most `max_tokens` padded tokens or one row.
 
-    Rows of equal inputs are computed once, for all of them: where episodes or states come again, most rows are equal.
+    Rows without a trained token are left out. Rows of equal inputs are computed once, for all of them: where episodes
+    or states come again, most rows are equal.
     """
     lengths = trained_lengths(packed)
-    order = rows[np.lexsort((rows, -lengths[rows]))]
-    alike: dict[bytes, list[int]] = {}
-    for row in order:
-        alike.setdefault(_inputs(packed, int(row), int(lengths[row])).tobytes(), []).append(int(row))
-    families = list(alike.values())
+    rows = rows[lengths[rows] > 0]
+    families = alike(packed, rows[np.lexsort((rows, -lengths[rows]))], lengths)
     start = 0
     while start < len(families):
         size = max(1, max_tokens // max(1, int(lengths[families[start][0]]) - 1))
         yield pad(packed, families[start : start + size], lengths)
         start += size
+
+
+def alike(packed: PackedRows, rows: Indices, lengths: Indices) -> list[list[int]]:
+    """Return the rows in families of equal inputs, in the order of each one's first."""
+    families: dict[bytes, list[int]] = {}
+    for row in rows:
+        families.setdefault(_inputs(packed, int(row), int(lengths[row])).tobytes(), []).append(int(row))
+    return list(families.values())
 
 
 def pad(packed: PackedRows, families: Sequence[Sequence[int]], lengths: Indices) -> MicroBatch:
@@ -106,4 +112,4 @@ def pad(packed: PackedRows, families: Sequence[Sequence[int]], lengths: Indices)
 
 def _inputs(packed: PackedRows, row: int, length: int) -> IntArray:
     start = int(packed.row_offsets[row])
-    return packed.ids[start : start + max(0, length - 1)]
+    return packed.ids[start : start + length - 1]

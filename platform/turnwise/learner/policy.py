@@ -8,7 +8,7 @@ dropout would make log-probabilities that the sampler never had. Weights are kep
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from turnwise.learner.folder import PROGRESS_FILE, copy_tokenizer, load_model, r
 from turnwise.learner.forward import check_head, token_logprobs
 from turnwise.learner.gradient import Minibatch, PolicyLoss, accumulate
 from turnwise.learner.metrics import UpdateReport
-from turnwise.learner.microbatch import Indices, MicroBatch, PackedRows, deal, split, trained_lengths
+from turnwise.learner.microbatch import Indices, MicroBatch, PackedRows, deal, split
 from turnwise.learner.schedule import learning_rate
 from turnwise.learner.weights import exported, load_optimizer, restore_weights, save_optimizer
 from turnwise.records import Batch
@@ -101,7 +101,7 @@ class Learner:
         if num_tokens == 0:
             raise ValueError("no token to train on")
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for micro in split(packed, np.arange(len(packed.row_offsets) - 1), self.config.micro_batch_tokens):
+        for micro in self._micros(packed):
             logprobs, _ = self._forward(micro, temperature=1.0)
             loss = -logprobs.sum() / num_tokens
             loss.backward()  # type: ignore[no-untyped-call]
@@ -199,12 +199,14 @@ class Learner:
     def _logprobs(self, model: Any, batch: Batch) -> Column:
         """Return [T] log-probabilities of the trained tokens under a model, without gradient; 0 elsewhere."""
         found = np.zeros(len(batch.ids), dtype=np.float32)
-        rows = np.flatnonzero(trained_lengths(batch) > 0)
-        for micro in split(batch, rows, self.config.micro_batch_tokens):
+        for micro in self._micros(batch):
             with torch.no_grad():
                 logprobs, _ = self._forward(micro, temperature=self._temperature, model=model)
             found[micro.tokens] = logprobs.cpu().numpy()
         return found
+
+    def _micros(self, packed: PackedRows) -> Iterator[MicroBatch]:
+        return split(packed, np.arange(len(packed.row_offsets) - 1), self.config.micro_batch_tokens)
 
     def _starting_model(self) -> Any:
         """Return the model that the run began with: this one before its first update, else what it was loaded from."""
@@ -261,9 +263,13 @@ class Learner:
 def _check_finite(batch: Batch) -> None:
     """Refuse bad inputs by name; an infinite log-probability would otherwise vanish in the clamped ratio."""
     for name in ("logprobs", "advantages"):
-        num_bad = int((~np.isfinite(getattr(batch, name)[batch.loss_mask])).sum())
-        if num_bad:
-            raise NumericsError(f"{num_bad} of {batch.num_loss_tokens} {name} in the batch are not finite")
+        bad = np.flatnonzero(~np.isfinite(getattr(batch, name)) & batch.loss_mask)
+        if len(bad):
+            row = int(np.searchsorted(batch.row_offsets, bad[0], side="right")) - 1
+            place = f"turn {batch.turn_ids[bad[0]]} of the batch's trajectory {batch.row_trajectories[row]}"
+            raise NumericsError(
+                f"{len(bad)} of {batch.num_loss_tokens} {name} in the batch are not finite, the first at {place}"
+            )
 
 
 def _check_warm_start(path: Path, num_sft_steps: int) -> None:

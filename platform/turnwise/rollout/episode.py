@@ -223,3 +223,22 @@ def _trajectory(live: Live, end: End, cause: str, failure: Failure | None = None
         failure=failure,
         provenance={**own, **live.provenance},
     )
+
+
+def group_specs(task: Task, number: int, size: int, seed: int) -> list[EpisodeSpec]:
+    """Return the episodes of training group `number`; the same for equal seeds."""
+    group_id = f"{number:08d}"
+    seeds = np.random.SeedSequence([seed, number]).generate_state(size)
+    return [
+        EpisodeSpec(
+            trajectory_id=f"{group_id}/{index}",
+            group_id=group_id,
+            index=index,
+            task=task,
+            seed=int(seeds[index]),
+            order=number * size + index,
+            temperature=1.0,
+            attempt=1,
+        )
+        for index in range(size)
+    ]

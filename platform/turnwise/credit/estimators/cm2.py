@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from turnwise.config.schema import key
-from turnwise.credit import Array, TurnAdvantages, TurnRewards
+from turnwise.credit import TurnAdvantages, TurnRewards
 from turnwise.credit.baseline import centred, group_codes, group_sum, normalised
-from turnwise.credit.process import process_scores
+from turnwise.credit.returns import weighted_rewards
 
 
 @dataclass
@@ -43,10 +43,8 @@ class Cm2:
     def estimate(self, rewards: TurnRewards) -> TurnAdvantages:
         """Return one advantage a turn; a turn with a masked score is in no mean and is not trained on."""
         codes = group_codes(rewards.group)
-        scores, known = np.zeros(rewards.turn_exists.shape), rewards.turn_exists
-        for channel in rewards.channels:
-            channel_scores, channel_known = process_scores(rewards, channel)
-            scores, known = scores + channel_scores, known & channel_known
+        scores, known = weighted_rewards(rewards)
+        known &= rewards.turn_exists
         if self.config.std:
             values, _ = normalised(scores, known, codes, self.config.eps)
         else:
@@ -54,8 +52,3 @@ class Cm2:
         _, counts = group_sum(scores, known, codes)
         usable = known & (counts >= self.config.min_group)
         return TurnAdvantages(values=np.where(usable, values, 0.0), mask=usable)
-
-
-def checklist_score(passes: Array, weights: Array) -> float:
-    """Return the weight of the items that some step passes; `passes` is [num_steps, num_items] of 0 and 1."""
-    return float(np.asarray(weights, dtype=np.float64) @ (np.asarray(passes) > 0.5).any(axis=0))

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from turnwise.config.schema import key
 from turnwise.credit import Array, Mask, TurnAdvantages, TurnRewards
 from turnwise.credit.baseline import group_codes, group_sum
-from turnwise.credit.process import process_scores
+from turnwise.credit.returns import rewards_with_outcome
 from turnwise.errors import UserError
 
 NEVER = np.iinfo(np.int64).max // 2
@@ -60,11 +60,11 @@ class Cm2Step:
         When an item was completed is a matter of the whole trajectory: with a masked score on any item it is in no mean
         and is not trained on.
         """
-        codes, exists, items = group_codes(rewards.group), rewards.turn_exists, rewards.channels
+        codes, exists, items = group_codes(rewards.group), rewards.turn_exists, self._items(rewards)
         weights = np.asarray([rewards.weights[item] for item in items])
-        scores = [process_scores(rewards, item) for item in items]
-        passes = np.stack([values / weight > 0.5 for (values, _), weight in zip(scores, weights, strict=True)], axis=2)
-        counted = exists.any(axis=1) & np.all([(known | ~exists).all(axis=1) for _, known in scores], axis=0)
+        scores = [rewards_with_outcome(rewards, item) for item in items]
+        passes = np.stack([values > 0.5 for values, _ in scores], axis=2)
+        counted = exists.any(axis=1) & np.all([known.all(axis=1) for _, known in scores], axis=0)
         before = [[items.index(other) for other in self.config.dependence.get(item, ())] for item in items]
         values = step_advantages(
             passes,
@@ -80,6 +80,10 @@ class Cm2Step:
         _, num_members = group_sum(np.zeros(len(codes)), counted, codes)
         usable = exists & (counted & (num_members >= self.config.min_group))[:, None]
         return TurnAdvantages(values=np.where(usable, values, 0.0), mask=usable)
+
+    def _items(self, rewards: TurnRewards) -> list[str]:
+        """Return the channels with a weight and those that others wait for, which may have lost theirs (`anneal`)."""
+        return sorted({*rewards.channels, *(name for others in self.config.dependence.values() for name in others)})
 
 
 def step_advantages(

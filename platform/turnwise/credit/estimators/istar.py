@@ -1,6 +1,6 @@
 """iStar: an outcome advantage plus one of each turn's own implicit reward (algorithms.md 1.1; arXiv 2509.19199).
 
-With r_ik the score of turn k on the channel `process` (`credit.implicit` makes it from log-ratios) and R_i the weighted
+With r_ik the score of turn k on the channel `process` (an implicit reward model gives it) and R_i the weighted
 sum of all other channels:  A_ik = A^E_i + alpha A^S_ik,  where
 
 - `paper`: A^E_i = (R_i - mean) / (std + eps) over the group's trajectories, and A^S_ik = (r_ik - mean) / (std + eps)

@@ -9,9 +9,10 @@ mean of x over the tokens of trajectory j that carry such a reward, and n trajec
 Means a token, not sums, keep long trajectories from weighing more. whiten(G) = (G - mean) / sqrt(var + 1e-8) over all
 tokens trained on in the batch, var the unbiased one, 0 elsewhere (the released function leaves -mean / std there).
 
-A turn's score on the channel `process` is spread evenly over its tokens, which keeps its sum; all other channels are
-outcomes. i is part of the mean that its tokens are compared with, and whitening makes one group's advantages depend on
-the others', so it is biased: `istar` and `turn_loo` are not.
+A turn's score on the channel `process` is spread evenly over its tokens, which keeps its sum (that of a turn without
+tokens goes to the last token before it); all other channels are outcomes. i is part of the mean that its tokens are
+compared with, and whitening makes one group's advantages depend on the others', so it is biased: `istar` and
+`turn_loo` are not.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Prime:
         scores, known = process_scores(rewards, self.config.process)
         outcome, outcome_known = scores_without(rewards, [self.config.process])
         returns, has_others = prime_returns(
-            layout.spread(scores / np.maximum(rewards.num_tokens, 1)),
+            spread_evenly(layout, scores),
             layout.spread(known),
             *at_last_token(outcome, outcome_known, layout.turn_id >= 0),
             codes,
@@ -73,6 +74,12 @@ class Prime:
         is_trained = layout.spread(usable)
         tokens = whiten(returns, is_trained) if self.config.whiten else np.where(is_trained, returns, 0.0)
         return TurnAdvantages(values=layout.means(tokens), mask=usable, tokens=layout.split(tokens))
+
+
+def spread_evenly(layout: TokenLayout, scores: Array) -> Array:
+    """Return [N, L] scores of turns [N, K], each shared by its turn's tokens."""
+    shares = layout.spread(scores / np.maximum(layout.num_tokens, 1))
+    return shares + layout.at_ends(np.where(layout.num_tokens == 0, scores, 0.0))
 
 
 def prime_returns(

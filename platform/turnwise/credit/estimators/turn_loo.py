@@ -20,6 +20,12 @@ Why not otherwise:
 Here every baseline has n - 1 members, equal outcomes give 0, and adding a constant to all outcomes of a group changes
 nothing. With whole-trajectory scores only and gamma = 1 it is RLOO. Where all turns exist it is TRLOO.
 With gamma < 1 the estimate is that of the discounted returns' gradient.
+
+A judge's score of a turn often says how good that turn was, and nothing of earlier ones. For such a channel, named in
+`immediate`, G_ik is r_ik alone: the errors of all later judgements stay out of the turn. That is unbiased for the sum
+of all rewards where an action does not change what later turns are paid on that channel; else it is the gradient of
+every turn being judged by itself. (MT-GRPO, iStar and VPR count their process scores so, always: algorithms.md 3.9,
+1.1, 4.17.)
 """
 
 from __future__ import annotations
@@ -31,7 +37,7 @@ import numpy as np
 from turnwise.config.schema import key
 from turnwise.credit import TurnAdvantages, TurnRewards
 from turnwise.credit.baseline import SINGLETON, group_codes, mean_of_others
-from turnwise.credit.returns import turn_returns
+from turnwise.credit.returns import immediate_rewards, turn_returns
 
 
 @dataclass
@@ -39,6 +45,9 @@ class TurnLooConfig:
     """Options of `turn_loo`."""
 
     gamma: float = key(1.0, "discount a turn", at_least=0, at_most=1)
+    immediate: list[str] = key(  # noqa: RUF009
+        [], "channels whose score judges its turn alone: later turns' scores do not count with it"
+    )
     singleton: str = key(
         "zero", "a turn with no other return to compare: zero leaves it out, raw takes it", one_of=SINGLETON
     )
@@ -49,6 +58,7 @@ class TurnLoo:
 
     Config = TurnLooConfig
     needs_group = True
+    channel_options = ("immediate",)
 
     def __init__(self, config: TurnLooConfig) -> None:
         """Take the options as they are; the configuration has checked them."""
@@ -64,7 +74,10 @@ class TurnLoo:
         total = np.zeros(rewards.turn_exists.shape)
         usable = rewards.turn_exists
         for channel in rewards.channels:
-            returns, known = turn_returns(rewards, channel, self.config.gamma)
+            if channel in self.config.immediate:
+                returns, known = immediate_rewards(rewards, channel)
+            else:
+                returns, known = turn_returns(rewards, channel, self.config.gamma)
             baseline, has_others = mean_of_others(returns, known, codes)
             total += rewards.weights[channel] * (returns - baseline)
             usable &= known & (has_others | (self.config.singleton == "raw"))

@@ -1,23 +1,35 @@
 """Turnwise: turn-level leave-one-out that learns from equal states; critic-free, unbiased when turn counts differ.
 
-By channel c, with G_ik the return of trajectory i from turn k on (the whole-trajectory score is part of the last
-turn's reward), M_ik the other trajectories of the group that were in the state s_ik, and G_j(s) the return of
-trajectory j from its first visit of s on:
+By channel c, with M_ik the other trajectories of the group that were in the state s_ik at the same turn k (the
+whole-trajectory score is part of the last turn's reward):
 
-    A_ik = r_ik + gamma P_i(s_i,k+1) - B_ik
-    P_i(s_ik) = (G_ik + sum_{j in M_ik} G_j(s_ik)) / (1 + |M_ik|)            what is left, pooled with the others'
-    B_ik = (shrink b_ik + sum_{j in M_ik} G_j(s_ik)) / (shrink + |M_ik|)     b_ik: the baseline of `turn_loo`
+    T_ik = r_ik + gamma P_i,k+1                               what the turn led to
+    P_ik = (T_ik + sum_{j in M_ik} T_jk) / (1 + |M_ik|)       what is left, pooled with the others'; 0 behind the end
+    B_ik = (shrink b_ik + sum_{j in M_ik} T_jk) / (shrink + |M_ik|)           b_ik: the baseline of `turn_loo`
+    A_ik = T_ik - B_ik
 
-What follows a turn is thus judged by everyone who came to where it led: chance that came later averages out, little
-remains of turns that did not matter, and a state seen rarely is trusted by the number of its visits.
+What follows a turn is thus judged by everyone who came to where it led, turn after turn: chance that came later
+averages out, and little remains of turns that all led to the same state (with `shrink: 0` nothing). P is the value of
+a table fitted to the group (certainty equivalence), made anew for every group, so there is no critic to be wrong.
 
-Unbiased, whatever the turn counts: B depends on other trajectories and on i's past alone. P averages returns from equal
-states, each with mean V(s), over a set that the others' pasts determine (hence first visits; the mean over all visits
-is biased where states come again). So E[A_ik | s_ik, a_ik] = Q(s_ik, a_ik) - E[B_ik | s_ik]. It rests on the keys:
-turns with equal `state_key`s must have the same future in distribution, which a time limit that the keys do not show
-prevents, and so does a policy that goes on otherwise after another past. Where that matters set `lookahead: own`, which
-takes G_i,k+1 for P and is unbiased with any keys that are known before the action. A turn without a key, or whose
-state no other trajectory saw, has P = G_ik and B = b_ik: without any keys this is `turn_loo`, bit for bit.
+Unbiased, whatever the turn counts. Given who is where at turn k + 1, each T_j,k+1 has the value of j's state for its
+mean, by induction from the last turn; so whoever is in P, its mean is the value V of its state, and
+E[T_ik | s_ik, a_ik] = Q(s_ik, a_ik). A T_jk in the baseline may hold i's own later rewards (if i came to where j was
+led), and yet its mean is r_jk + gamma V(s_j,k+1) whatever i did: i's action decides who is averaged, not what the mean
+is. It rests on the keys: turns of equal number and `state_key` must have the same future in distribution, which they
+have not if the policy goes on otherwise after another past. Where that matters set `lookahead: own`, which takes the
+turn's own return for T and is unbiased with any keys that are known before the action. A turn without a key, or whose
+state no other trajectory saw at that turn, has P = T and the baseline b: without any keys this is `turn_loo`, bit for
+bit.
+
+`match: state` counts a state as the same at any turn: more is pooled where states come again, but the keys must then
+say how many turns are left if there is a limit. P is then the mean return from the others' first visits (the mean over
+all visits is biased), and so is the baseline, which holds no later reward of i:
+
+    P_ik = (G_ik + sum_{j in M_ik} G_j(s_ik)) / (1 + |M_ik|)
+    B_ik = (shrink b_ik + sum_{j in M_ik} G_j(s_ik)) / (shrink + |M_ik|)
+
+A channel in `immediate` has T_ik = r_ik (see `turn_loo`).
 """
 
 from __future__ import annotations
@@ -30,10 +42,11 @@ from numpy.typing import NDArray
 from turnwise.config.schema import key
 from turnwise.credit import Array, Mask, TurnAdvantages, TurnRewards
 from turnwise.credit.baseline import SINGLETON, group_codes, mean_of_others
-from turnwise.credit.returns import rewards_with_outcome, turn_returns
+from turnwise.credit.returns import immediate_rewards, rewards_with_outcome, turn_returns
 from turnwise.credit.states import state_codes, sum_elsewhere
 
 LOOKAHEAD = ("pooled", "own")
+MATCH = ("turn", "state")
 
 
 @dataclass
@@ -41,12 +54,20 @@ class TurnwiseConfig:
     """Options of `turnwise`."""
 
     gamma: float = key(1.0, "discount a turn", at_least=0, at_most=1)
+    match: str = key(
+        "turn",
+        "which turns are compared: turn takes those of equal number and key, state those of equal key",
+        one_of=MATCH,
+    )
     lookahead: str = key(
         "pooled",
         "what follows a turn: pooled averages it with what others had from the same next state, own does not",
         one_of=LOOKAHEAD,
     )
     shrink: float = key(1.0, "visits that the turn's own baseline counts for beside those of its state", at_least=0)
+    immediate: list[str] = key(  # noqa: RUF009
+        [], "channels whose score judges its turn alone: later turns' scores do not count with it"
+    )
     singleton: str = key(
         "zero", "a turn with no other return to compare: zero leaves it out, raw takes it", one_of=SINGLETON
     )
@@ -57,6 +78,7 @@ class Turnwise:
 
     Config = TurnwiseConfig
     needs_group = True
+    channel_options = ("immediate",)
 
     def __init__(self, config: TurnwiseConfig) -> None:
         """Take the options as they are; the configuration has checked them."""
@@ -66,35 +88,75 @@ class Turnwise:
         """Return one advantage a turn; what is masked is in no mean, and turns before it are not trained on."""
         groups, exists = group_codes(rewards.group), rewards.turn_exists
         states = state_codes(groups, rewards.state_keys, exists)
-        is_first = first_visits(states)
         total, usable = np.zeros(exists.shape), exists
         for channel in rewards.channels:
-            returns, known = turn_returns(rewards, channel, self.config.gamma)
+            returns, known = self._returns(rewards, channel)
             by_turn, has_others = mean_of_others(returns, known, groups)
-            sums, counts = sum_elsewhere(returns, known & exists & is_first, states)
-            immediate, _ = rewards_with_outcome(rewards, channel)
-            targets = self._targets(immediate, returns, sums, counts)
+            targets, sums, counts = self._compared(rewards, channel, returns, known & exists, states)
             advantages = np.where(has_others, targets - self._baseline(by_turn, sums, counts), returns)
             total += rewards.weights[channel] * advantages
             usable = usable & known & (has_others | (self.config.singleton == "raw"))
         return TurnAdvantages(values=np.where(usable, total, 0.0), mask=usable)
 
-    def _targets(self, immediate: Array, returns: Array, sums: Array, counts: Array) -> Array:
-        """Return [N, K] the turn's reward and what follows it."""
-        if self.config.lookahead == "own":
-            return returns
-        later = np.where(counts > 0, (returns + sums) / (1.0 + counts), returns)
-        pooled = immediate.copy()
-        pooled[:, :-1] += self.config.gamma * later[:, 1:]
-        # no rounding where nothing was pooled: then it is turn_loo's return
-        is_pooled = np.zeros(counts.shape, dtype=bool)
-        is_pooled[:, :-1] = counts[:, 1:] > 0
-        return np.where(is_pooled, pooled, returns)
+    def _returns(self, rewards: TurnRewards, channel: str) -> tuple[Array, Mask]:
+        if channel in self.config.immediate:
+            return immediate_rewards(rewards, channel)
+        return turn_returns(rewards, channel, self.config.gamma)
+
+    def _compared(
+        self, rewards: TurnRewards, channel: str, returns: Array, known: Mask, states: NDArray[np.int64]
+    ) -> tuple[Array, Array, Array]:
+        """Return T, the sum over M and its size, [N, K] each."""
+        targets, gamma = returns, self.config.gamma
+        is_pooled = self.config.lookahead == "pooled" and channel not in self.config.immediate
+        paid, _ = rewards_with_outcome(rewards, channel)
+        if self.config.match == "turn":
+            if is_pooled:
+                targets = pooled_by_turn(paid, known, states, gamma)
+            return targets, *sum_elsewhere(targets, known, by_turn(states))
+        sums, counts = sum_elsewhere(returns, known & first_visits(states), states)
+        if is_pooled:
+            targets = pooled_by_state(paid, returns, sums, counts, gamma)
+        return targets, sums, counts
 
     def _baseline(self, by_turn: Array, sums: Array, counts: Array) -> Array:
         weight = self.config.shrink
         seen = (weight * by_turn + sums) / np.where(counts > 0, weight + counts, 1.0)
         return np.where(counts > 0, seen, by_turn)
+
+
+def pooled_by_turn(paid: Array, known: Mask, states: NDArray[np.int64], gamma: float) -> Array:
+    """Return T [N, K] of rewards [N, K], 0 behind the end: each turn's reward and the pooled rest of its next state."""
+    targets = paid.copy()
+    for k in range(paid.shape[1] - 1, 0, -1):
+        targets[:, k - 1] += gamma * mean_within(targets[:, k], known[:, k], states[:, k])
+    return targets
+
+
+def mean_within(values: Array, known: Mask, states: NDArray[np.int64]) -> Array:
+    """Return [N] the mean of the known values of equal states; a value without a state, or unknown, as it is."""
+    counted = known & (states >= 0)
+    state = states[counted]
+    found = values.copy()
+    found[counted] = np.bincount(state, values[counted])[state] / np.bincount(state)[state]
+    return found
+
+
+def pooled_by_state(paid: Array, returns: Array, sums: Array, counts: Array, gamma: float) -> Array:
+    """Return T [N, K]: each turn's reward, and its next state's return pooled with the others' from there."""
+    later = np.where(counts > 0, (returns + sums) / (1.0 + counts), returns)
+    pooled = paid.copy()
+    pooled[:, :-1] += gamma * later[:, 1:]
+    # no rounding where nothing was pooled: then it is turn_loo's return
+    is_pooled = np.zeros(counts.shape, dtype=bool)
+    is_pooled[:, :-1] = counts[:, 1:] > 0
+    return np.where(is_pooled, pooled, returns)
+
+
+def by_turn(states: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return [N, K] one number a state and turn; -1 without a state."""
+    width = states.shape[1]
+    return np.where(states >= 0, states * width + np.arange(width), -1)
 
 
 def first_visits(states: NDArray[np.int64]) -> Mask:

@@ -1,6 +1,6 @@
 """VeRPO: solved or not, plus how hard the tests were that each attempt passed (algorithms.md 4.5; arXiv 2601.03525).
 
-With r_ik the score of turn k on the channel `process` (`credit.difficulty` makes it from unit tests), S_i the weighted
+With r_ik the score of turn k on the channel `process` (made from unit tests, by how hard they are), S_i the weighted
 sum of all other channels (1 if solved) and K_i turns:
 
     A_ik = (gamma^K_i S_i - mean over the group's trajectories) + beta (r_ik - mean over all turns of the group)

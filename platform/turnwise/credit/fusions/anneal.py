@@ -7,7 +7,8 @@ With u the number of updates done, p = clip((u - start) / over, 0, 1) and f the 
     exponential  f + (1 - f) exp(-max(0, u - start) / over)
 
 Scores and masks are left as they are. At a weight of exactly 0 the channel has no part in the run any more, and a
-masked score on it no longer keeps a turn out of training. A resumed run goes on with the update it is at.
+masked score on it no longer keeps a turn out of training, unless the estimator names the channel. A resumed run goes on
+with the update it is at.
 """
 
 from __future__ import annotations

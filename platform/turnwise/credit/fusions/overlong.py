@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from turnwise.config.schema import key
-from turnwise.credit import TurnRewards
+from turnwise.credit import Array, TurnRewards
 from turnwise.credit.channel import SCOPES, Channel, whole, with_channel
-from turnwise.credit.shaping import overlong_penalty
 from turnwise.errors import UserError
 
 
@@ -62,3 +61,13 @@ class Overlong:
             else Channel(turn=penalty, turn_mask=exists, outcome=nothing, outcome_mask=everyone)
         )
         return with_channel(rewards, config.into, made)
+
+
+def overlong_penalty(lengths: Array, max_tokens: int, buffer: int, factor: float, is_bounded: bool) -> Array:
+    """Return DAPO's soft penalty of each length (arXiv 2503.14476, equation 13), from 0 down to -factor.
+
+    0 up to max_tokens - buffer, -factor (length - (max_tokens - buffer)) / buffer from there on. Not bounded, it falls
+    on behind max_tokens, as in the released code; the paper's ends at -factor.
+    """
+    excess = (lengths - (max_tokens - buffer)) / buffer
+    return -factor * np.clip(excess, 0.0, 1.0 if is_bounded else np.inf)

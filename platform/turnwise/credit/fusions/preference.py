@@ -46,7 +46,7 @@ class Preference:
 
     def __init__(self, config: PreferenceConfig) -> None:
         """Take the options as they are; the configuration has checked them."""
-        self.config = config
+        self.config, self.needs_group = config, not config.references
 
     def fuse(self, rewards: TurnRewards) -> TurnRewards:
         """Return the rewards with each trajectory's preference over its references."""

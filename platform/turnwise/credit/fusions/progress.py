@@ -14,10 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from turnwise.config.schema import key
-from turnwise.credit import Array, Mask, TurnRewards
+from turnwise.credit import Array, TurnRewards
 from turnwise.credit.channel import Channel, channel_of, with_channel
 
 
@@ -57,11 +55,3 @@ class Progress:
 
     def _together(self, contribution: Array, grounded: Array) -> Array:
         return self.config.alpha * contribution + self.config.beta * grounded
-
-
-def attribution_error(contributions: Array, exists: Mask, outcomes: Array) -> float:
-    """Return the mean over trajectories of (sum of contributions - outcome)^2: what a progress estimator minimises.
-
-    `contributions` and `exists` are [N, K], `outcomes` [N].
-    """
-    return float(np.mean((np.where(exists, contributions, 0.0).sum(axis=1) - outcomes) ** 2))

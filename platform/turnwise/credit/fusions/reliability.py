@@ -43,6 +43,7 @@ class Reliability:
 
     Config = ReliabilityConfig
     channel_options = ("channel", "outcome")
+    needs_group = True
 
     def __init__(self, config: ReliabilityConfig) -> None:
         """Take the options as they are; the configuration has checked them."""

@@ -19,6 +19,7 @@ import numpy as np
 from turnwise.config.schema import key
 from turnwise.credit import TurnRewards
 from turnwise.credit.channel import Channel, channel_of, total, with_channel
+from turnwise.errors import UserError
 
 
 @dataclass
@@ -38,8 +39,10 @@ class Renorm:
     weighted_options = ("process",)
 
     def __init__(self, config: RenormConfig) -> None:
-        """Take the options as they are; the configuration has checked them."""
+        """Take the options; UserError if process scores and outcome are one channel."""
         self.config = config
+        if config.process == config.outcome:
+            raise UserError("process", config.process, "is the outcome too, which is left as it is", "name another")
 
     def fuse(self, rewards: TurnRewards) -> TurnRewards:
         """Return the rewards with the process channel renormalised by the outcome."""

@@ -2,7 +2,7 @@
 
 DAPO (arXiv 2503.14476; algorithms.md 3.10). A group is kept where
 
-    max |m_i - mean(m)| > 0,    m_i the weighted sum of the trajectory's channels, or one channel
+    max |m_i - mean(m)| > 0,    m_i the weighted sum of the trajectory's channels, or one channel, before any fusion
 
 over the members whose m is known. The released code plays whole batches and trims the surplus; here a group that is
 left out is replaced by one, so that nothing is played in vain and the order of tasks stays that of the numbers.
@@ -24,6 +24,7 @@ from turnwise.credit.baseline import SINGLETON
 from turnwise.credit.returns import weighted_scores
 from turnwise.credit.rewards import turn_rewards
 from turnwise.credit.verdicts import check_channel
+from turnwise.errors import UserError
 from turnwise.records import Group
 
 SMALLEST_SPREAD = 1e-9
@@ -48,9 +49,15 @@ class DynamicSampling:
         self.config = config
 
     def check(self, field: str, settings: SelectionSettings) -> None:
-        """Raise UserError for an unknown channel."""
+        """Raise UserError for a channel without scores, or groups of one."""
         if self.config.channel is not None:
-            check_channel(f"{field}.channel", self.config.channel, settings.channels)
+            check_channel(f"{field}.channel", self.config.channel, settings)
+        elif settings.made >= {name for name, weight in settings.channels.items() if weight != 0.0}:
+            problem = "fusions make every channel with a weight, and selections come before fusions"
+            raise UserError(f"{field}.channel", "null", problem, "name a channel that a scorer gives")
+        if settings.group_size < 2 and self.config.singleton == "zero":
+            problem = f"{field} compares the episodes of a group, so it would leave out every group of one"
+            raise UserError("rollout.group_size", settings.group_size, problem, "use at least 2")
 
     def select(self, group: Group, weights: Mapping[str, float]) -> Group | None:
         """Return the group as it is, or None; one without any known score is left out."""

@@ -53,13 +53,17 @@ class Prof:
         self.config = config
 
     def check(self, field: str, settings: SelectionSettings) -> None:
-        """Raise UserError for unknown channels, a process channel with a weight, or a `keep` that filters nothing."""
+        """Raise UserError for unknown channels, a process channel with a weight, or a `keep` that cannot work."""
         for option in ("process", "outcome"):
-            check_channel(f"{field}.{option}", getattr(self.config, option), settings.channels)
+            check_channel(f"{field}.{option}", getattr(self.config, option), settings)
         weight = settings.channels[self.config.process]
         if weight != 0.0:
             problem = f"has the weight {weight:g}, and scores that select must not be rewards too"
             raise UserError(f"{field}.process", self.config.process, problem, "set its weight in credit.channels to 0")
+        if self.config.keep < settings.min_group:
+            problem = f"leaves fewer than the {settings.min_group} members that the estimator compares"
+            remedy = f"use at least {settings.min_group}, or a smaller credit.estimator.min_group"
+            raise UserError(f"{field}.keep", self.config.keep, problem, remedy)
         if self.config.keep >= settings.group_size:
             problem = f"would keep all of rollout.group_size={settings.group_size} episodes"
             remedy = f"use at most {settings.group_size - 1}, or larger groups"

@@ -49,7 +49,7 @@ class Rorecomp:
 
     def check(self, field: str, settings: SelectionSettings) -> None:
         """Raise UserError for an unknown channel, a rest that would always be too old, or another selection behind."""
-        check_channel(f"{field}.outcome", self.config.outcome, settings.channels)
+        check_channel(f"{field}.outcome", self.config.outcome, settings)
         if settings.max_staleness < self.delay:
             problem = f"rests wait so many updates, and rollout.max_staleness={settings.max_staleness} forbids it"
             raise UserError(f"{field}.delay", self.delay, problem, f"set rollout.max_staleness={self.delay} or more")

@@ -1,8 +1,8 @@
 """Difficulty of unit tests: how much one that an attempt passes is worth (VeRPO, algorithms.md 4.5; arXiv 2601.03525).
 
 An attempt is one turn of one trajectory of a group. With rho_j the share of the group's attempts that pass test j, the
-reward of a turn is the sum of w_j over the tests that it passes. Scorers of groups call this; the estimator `verpo`
-takes the channel that they fill. The constants are ours, as the paper's copies at hand do not give them.
+reward of a turn is the sum of w_j over the tests that it passes. A scorer of groups will call this; the estimator
+`verpo` takes the channel that it fills. The constants are ours, as the paper's copies at hand do not give them.
 """
 
 from __future__ import annotations
