@@ -159,7 +159,7 @@ def accuracy(contender: Contender, process: Process, policy: Array, options: Opt
     gradient = true_gradient(process, policy)[0]
     by_group = group_gradients(process, policy, episodes, np.where(mask, estimate, 0.0), size)
     along = np.einsum("goa,oa->g", by_group, gradient)
-    if along.mean() < 3.0 * along.std() / np.sqrt(options.groups):
+    if along.mean() <= 3.0 * along.std() / np.sqrt(options.groups):
         return {"rank_correlation": turn_errors(process, policy, episodes, estimate, mask)["rank_correlation"]}
     mean, length = by_group.mean(axis=0), float((gradient**2).sum())
     factor = length / float(along.mean())
@@ -190,6 +190,8 @@ def group_gradients(process: Process, policy: Array, episodes: Any, weights: Arr
 
 def turn_errors(process: Process, policy: Array, episodes: Any, estimate: Array, mask: Array) -> dict[str, float]:
     """Return bias, spread and rank correlation; bias: rms of the mean error in a cell of turn, state and action."""
+    if not mask.any():
+        return {"rank_correlation": 0.0}
     v, q = values(process, policy)
     k = np.broadcast_to(np.arange(process.horizon), episodes.states.shape)[mask]
     state, action = episodes.states[mask], episodes.actions[mask]

@@ -204,6 +204,19 @@ def test_the_pictures_of_credit_are_drawn_one_a_family(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
+def test_an_estimator_that_gives_the_key_turn_nothing_has_no_accuracy() -> None:
+    process = processes.key_turn("key", "", 3, 0)
+    policy = credit.halfway(process)
+    training = softmax.Training()
+    options = credit.Options(seeds=1, groups=200, training=training, rates=(0.1,), learn=None, is_quick=True)
+    for name in ("vpr", "cm2"):  # no later reward counts; vpr leaves all out, cm2 trains the last turn
+        contender, _ = credit.fed(name, {"name": name}, process, policy)
+        assert contender is not None
+        found = credit.accuracy(contender, process, policy, options)
+        assert set(found) == {"rank_correlation"}
+        assert abs(found["rank_correlation"]) < 0.1
+
+
 def test_ranks_share_ties() -> None:
     assert credit.rank_correlation(np.asarray([1.0, 2, 2, 3]), np.asarray([0.0, 5, 5, 9])) == pytest.approx(1.0)
     assert credit.rank_correlation(np.asarray([1.0, 2, 3]), np.asarray([3.0, 2, 1])) == pytest.approx(-1.0)
