@@ -2,7 +2,8 @@
 
 By channel c with weight w_c:  A_i = sum_c w_c (S_ic - mean_g S_c), every turn of the trajectory gets it. The mean
 includes S_i itself, so the expected gradient is (n - 1)/n of the true one, the same for every turn: `rloo` shrunk.
-Its other half is the loss, a sum over tokens divided by a constant: the objective's `aggregate: seq_mean_token_sum`.
+Its other half is the loss, a sum over tokens divided by a constant: the objective's
+`aggregate: seq_mean_token_sum_norm`.
 """
 
 from __future__ import annotations

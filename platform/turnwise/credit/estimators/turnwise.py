@@ -91,9 +91,9 @@ class Turnwise:
         total, usable = np.zeros(exists.shape), exists
         for channel in rewards.channels:
             returns, known = self._returns(rewards, channel)
-            by_turn, has_others = mean_of_others(returns, known, groups)
+            others, has_others = mean_of_others(returns, known, groups)
             targets, sums, counts = self._compared(rewards, channel, returns, known & exists, states)
-            advantages = np.where(has_others, targets - self._baseline(by_turn, sums, counts), returns)
+            advantages = np.where(has_others, targets - self._baseline(others, sums, counts), returns)
             total += rewards.weights[channel] * advantages
             usable = usable & known & (has_others | (self.config.singleton == "raw"))
         return TurnAdvantages(values=np.where(usable, total, 0.0), mask=usable)
@@ -119,10 +119,10 @@ class Turnwise:
             targets = pooled_by_state(paid, returns, sums, counts, gamma)
         return targets, sums, counts
 
-    def _baseline(self, by_turn: Array, sums: Array, counts: Array) -> Array:
+    def _baseline(self, others: Array, sums: Array, counts: Array) -> Array:
         weight = self.config.shrink
-        seen = (weight * by_turn + sums) / np.where(counts > 0, weight + counts, 1.0)
-        return np.where(counts > 0, seen, by_turn)
+        seen = (weight * others + sums) / np.where(counts > 0, weight + counts, 1.0)
+        return np.where(counts > 0, seen, others)
 
 
 def pooled_by_turn(paid: Array, known: Mask, states: NDArray[np.int64], gamma: float) -> Array:
