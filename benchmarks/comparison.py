@@ -1,15 +1,26 @@
-"""What comparisons of trainings over seeds share: curves against episodes, the first time at a level, means in a cell.
+"""What comparisons of trainings over seeds share: files, curves against episodes, the first time at a level, cells.
 
 `held` is what `curves.run_seed` kept of a training, `points` a curve of it: [update, share] for each update.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from turnwise.monitor.curve import smoothed
+from turnwise.store.atomic import write_bytes_atomically
+
+
+def write(results: dict[str, Any], path: Path, draw: Callable[[dict[str, Any], Path], None]) -> None:
+    """Write the JSON and, with at least one training, the picture beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
+    if results["runs"]:
+        draw(results, path.with_suffix(".png"))
 
 
 def curve(held: dict[str, Any], points: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:

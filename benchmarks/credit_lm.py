@@ -21,10 +21,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from comparison import curve, episodes_to, rows_to_table, spread
+from comparison import curve, episodes_to, rows_to_table, spread, write
 from curves import RESULTS, ROOT, Experiment, rate, run_seed
 from drawing import draw_means
-from turnwise.store.atomic import write_bytes_atomically
 
 CONTENDERS = {
     "grpo": ("credit.estimator={name: grpo}", "credit.scale=none"),
@@ -65,17 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if (estimator, seed) not in done:
                     held = run_seed(_experiment(setting, estimator), seed, given.runs_dir)
                     results["runs"].append({"estimator": estimator, **held})
-                    write(results, path)
-        write(results, path)
+                    write(results, path, draw)
+        write(results, path, draw)
         Console().print(table(results), markup=False, highlight=False, soft_wrap=True)
-
-
-def write(results: dict[str, Any], path: Path) -> None:
-    """Write the JSON and, with at least one training, the picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
-    if results["runs"]:
-        draw(results, path.with_suffix(".png"))
 
 
 def table(results: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +22,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from comparison import curve, episodes_to, rows_to_table, spread
+from comparison import curve, episodes_to, rows_to_table, spread, write
 from curves import MODES, RESULTS, ROOT, Experiment, run_seed
 from drawing import draw_means
 from turnwise.monitor.curve import series
 from turnwise.monitor.metrics import read_metrics
 from turnwise.monitor.names import eval_evidenced, eval_success
 from turnwise.run_folder import RunFolder
-from turnwise.store.atomic import write_bytes_atomically
 from turnwise.store.store import Store
 
 CONTENDERS: dict[str, tuple[str, ...]] = {
@@ -83,9 +83,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for contender in given.only:
             if (contender, seed) not in done:
                 results["runs"].append(trained(contender, seed, given.runs_dir))
-                write(results, given.json)
-    write(results, given.json)
-    Console().print(table(results), markup=False, highlight=False, soft_wrap=True)
+                write(results, given.json, draw)
+    write(results, given.json, draw)
+    for text in (table(results), differences(results)):
+        Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def trained(contender: str, seed: int, runs_dir: Path) -> dict[str, Any]:
@@ -112,14 +113,6 @@ def training(run: Path) -> dict[str, list[list[float]]]:
     return {measure: [[row["update"], round(row[measure], 6)] for row in rows] for measure in MEASURES}
 
 
-def write(results: dict[str, Any], path: Path) -> None:
-    """Write the JSON and, with at least one training, the picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
-    if results["runs"]:
-        draw(results, path.with_suffix(".png"))
-
-
 def table(results: dict[str, Any]) -> str:
     """Return a Markdown table: held-out shares by update, means over seeds with their range."""
     updates = sorted({int(at) for held in results["runs"] for at, _ in held["measured"]["sampled"]["success"]})
@@ -134,6 +127,30 @@ def table(results: dict[str, Any]) -> str:
                 cells += [spread([held["minutes"] for held in runs], "{:.1f}")]
             rows.append([contender, mode, str(len(runs)), *cells, *[""] * (len(rows[0]) - 3 - len(cells))])
     return rows_to_table(rows)
+
+
+def differences(results: dict[str, Any]) -> str:
+    """Return a line for each other contender: the flagship's last held-out shares less its own, paired by seed."""
+    first, *others = by_contender(results).items()
+    lines = []
+    for contender, runs in others:
+        pairs = [(one, two) for one in first[1] for two in runs if one["seed"] == two["seed"]]
+        found = [
+            f"{what} {mode} {_mean_and_error([_last(one, mode, what) - _last(two, mode, what) for one, two in pairs])}"
+            for what in MEASURES
+            for mode in MODES
+        ]
+        lines.append(f"{first[0]} less {contender}, {len(pairs)} pairs (mean, standard error): {'; '.join(found)}")
+    return "\n".join(lines)
+
+
+def _last(held: dict[str, Any], mode: str, measure: str) -> float:
+    return float(held["measured"][mode][measure][-1][1])
+
+
+def _mean_and_error(values: Sequence[float]) -> str:
+    error = f"{statistics.stdev(values) / len(values) ** 0.5:.3f}" if len(values) > 1 else "unknown"
+    return f"{statistics.fmean(values):+.3f}, {error}" if values else "unknown"
 
 
 def by_contender(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -21,6 +21,7 @@ import credit_picture
 import curves
 import flagship
 import loop
+import prm_ranking
 import processes
 import softmax
 from bare import asks_of, count_tokens
@@ -289,7 +290,7 @@ def test_the_first_episodes_at_a_level_count_and_who_never_gets_there_is_said(tm
     assert lines[2].startswith("| grpo | 2 | 0.100 (0.100 to 0.100)")
     assert "1 never" in lines[2]
     assert "never" not in lines[3]
-    credit_lm.write(results, tmp_path / "both.json")
+    comparison.write(results, tmp_path / "both.json", credit_lm.draw)
     assert json.loads((tmp_path / "both.json").read_text()) == results
     assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
 
@@ -308,7 +309,12 @@ def test_the_flagships_table_holds_both_measures_and_its_picture_both_curves(tmp
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| flagship"] * 2 + ["| grpo"] * 2
     assert "0.250 (0.250 to 0.250) | 0.500 (0.500 to 0.500) | 0.125 (0.125 to 0.125) | 0.250" in lines[2]
     assert {line.count("|") for line in lines} == {10}
-    flagship.write(results, tmp_path / "flagship.json")
+    again = json.loads(json.dumps(runs[1])) | {"seed": 1}
+    again["measured"]["sampled"]["success"][-1][1] = 0.75
+    paired = flagship.differences({"runs": [*runs, again, {**runs[0], "seed": 1}]})
+    assert paired.startswith("flagship less grpo, 2 pairs (mean, standard error): success sampled +0.125, 0.125;")
+    assert "success greedy +0.000, 0.000" in paired
+    comparison.write(results, tmp_path / "flagship.json", flagship.draw)
     assert json.loads((tmp_path / "flagship.json").read_text()) == results
     assert (tmp_path / "flagship.png").read_bytes().startswith(b"\x89PNG")
 
@@ -333,3 +339,12 @@ def test_gradients_that_agree_have_a_signal_and_those_that_do_not_have_none() ->
     assert steady.snr() == pytest.approx(float(truth @ truth) / 50, rel=0.15)
     assert abs(noisy.snr()) < 0.05
     assert credit_gradients.cosine(steady, turned) == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_ranking_of_turns_compares_within_group_and_turn() -> None:
+    assert prm_ranking.auc([(0.2, True), (0.1, False), (0.2, False), (0.3, False)]) == pytest.approx(0.5)
+    assert np.isnan(prm_ranking.auc([(0.2, True)]))
+    oracle = [score(f"a/{k}", value, turn=0, channel="oracle") for k, value in enumerate((1.0, -1.0, None))]
+    episodes = group("a", [[turn()], [turn()], [turn()]], oracle)
+    rewards = {("a/0", 0): 0.5, ("a/1", 0): 0.1, ("a/2", 0): 0.3}
+    assert list(prm_ranking.compared(episodes, rewards)) == [[(0.5, True), (0.1, False)]]

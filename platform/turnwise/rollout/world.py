@@ -106,7 +106,7 @@ class World:
             instructions=str(_attribute(env, "instructions", "") or ""),
             tools=_attribute(env, "tools", ()),
             sandbox_tier=str(_attribute(env, "sandbox_tier", "none")),
-            info=_keys_checked(returned[1]),
+            info=_checked(returned[1]),
         )
 
     def _step(self, action: Message) -> Answer:
@@ -126,7 +126,7 @@ class World:
             truncated=_flag("truncated", truncated),
             events=_events(_number(reward), info) + verdict,
             is_valid=bool(info.get("is_valid", True)),
-            info=_keys_checked(_call_checked(info)),
+            info=_checked(info),
             seconds=seconds,
         )
 
@@ -203,14 +203,11 @@ def _is_event(event: Any) -> bool:
     return isinstance(event.value, int | float) and math.isfinite(event.value)
 
 
-def _keys_checked(info: Mapping[str, Any]) -> Mapping[str, Any]:
+def _checked(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an environment says of a turn besides events, once its shape is that of a `Turn`; EnvError."""
     for name in ("state_key", "belief_key"):
         if not isinstance(info.get(name), str | None):
             raise EnvError(f"the {name} {_shown(info[name])} is neither a text nor None")
-    return info
-
-
-def _call_checked(info: Mapping[str, Any]) -> Mapping[str, Any]:
     call = info.get("call")
     if call is not None and not _is_call(call):
         raise EnvError(f'the call {_shown(call)} is not {{"name": text, "arguments": mapping}} of plain JSON')
