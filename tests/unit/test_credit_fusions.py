@@ -323,6 +323,17 @@ def test_a_rubric_makes_no_failure_worse_and_no_group_without_evidence_better():
     assert fused.outcome["outcome"].tolist() == [-0.5, 0.75, 0.5]
 
 
+def test_a_rubric_that_is_not_relative_pays_a_lone_success_for_the_evidence_it_has():
+    batch = of_channels(["a", "a", "b"], [1] * 3, outcome=(None, [-1.0, 1.0, 1.0]), rubric=(None, [1.0, 0.5, 0.25]))
+    fused = fusion("only_positive", alpha=0.5, relative=False).fuse(batch)
+    assert fused.outcome["outcome"].tolist() == [-0.5, 0.75, 0.625]
+    paid = fusion("only_positive", alpha=0.5, relative=False, by_turn=1.0)
+    turns = of_channels("a", [2], outcome=(None, [1.0]), rubric=([[0.25, 0.25]], None))
+    assert paid.fuse(turns).turn["outcome"].tolist() == [[0.125, 0.125]]
+    with pytest.raises(JudgeError, match=r"'rubric', trajectory a/0, whole trajectory: 2\.0 is not within 0 and 1"):
+        paid.fuse(of_channels("a", [1], outcome=(None, [1.0]), rubric=(None, [2.0])))
+
+
 @pytest.mark.parametrize(
     ("name", "channels", "place"),
     [

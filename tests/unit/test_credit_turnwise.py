@@ -121,6 +121,62 @@ def test_chance_after_an_action_and_turns_that_do_not_matter_hardly_reach_the_ad
     assert ours.values[:, 0].var() < 0.1 * other.values[:, 0].var()
 
 
+def two_tasks(**changes):
+    """A task that both fail and one that both solve; the second member of the second is a turn longer."""
+    given = {
+        "groups": ["bad", "bad", "good", "good"],
+        "turn_rewards": [[0.0], [0.0], [0.0], [0.25, 0.0]],
+        "outcomes": [0.0, 0.0, 1.0, 1.0],
+    }
+    return rewards(**(given | changes))
+
+
+def test_a_prior_tells_tasks_that_all_fail_from_tasks_that_all_succeed():
+    assert not estimate(two_tasks(turn_rewards=[[0.0]] * 4)).values.any()
+    found = estimate(two_tasks(), prior=2.0).values
+    # returns from turn 0: 0, 0, 1, 1.25; from turn 1, where an ended one goes on with its last: 0, 0, 1, 1
+    bad = 0 - (2 * 1.125 + 1 * 0) / 3
+    expected = [[bad, 0.0], [bad, 0.0], [1 - (2 * 0 + 1.25) / 3, 0.0], [1.25 - (2 * 0 + 1) / 3, 1 - (2 * 0 + 1) / 3]]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_a_prior_counts_beside_the_visits_of_a_state():
+    keys = [["s"], ["s"], ["s"], ["s", "f"]]
+    found = estimate(two_tasks(state_keys=keys), prior=2.0, shrink=0.5).values
+    # the third has one visit of its state, the fourth's 1.25, and half a visit of the baseline, which is that too
+    np.testing.assert_allclose(found[2, 0], 1 - (2 * 0 + 1.5 * 1.25) / 3.5)
+    np.testing.assert_allclose(found[3, 1], 1 - (2 * 0 + 1 * 1) / 3)  # nobody else saw f: one other
+
+
+def test_a_prior_changes_nothing_without_another_task_and_leaves_masked_ones_out():
+    np.testing.assert_array_equal(estimate(maze(), prior=3.0).values, estimate(maze()).values)
+    found = estimate(two_tasks(masked_outcomes=[0]), prior=2.0, singleton="raw")
+    np.testing.assert_allclose(found.values[2, 0], 1 - (2 * 0 + 1.25) / 3)
+    assert not found.mask[0].any()
+
+
+@pytest.mark.parametrize("options", [{"prior": 1.0}, {"prior": 5.0, "match": "state"}, {"prior": 2.0, "shrink": 0.0}])
+def test_the_expected_gradient_is_the_true_one_with_a_prior(options):
+    """Two tasks of two, each batch by itself: other tasks must know nothing of what is done in one."""
+    episodes = [([0.3 * first, 0.0], float(second), (first, second)) for first in (0, 1) for second in (0, 1)]
+    found, true = np.zeros(2), np.zeros(2)
+    for members in itertools.product(range(len(episodes)), repeat=4):
+        batch = rewards(
+            ["a", "a", "b", "b"],
+            [episodes[m][0] for m in members],
+            [episodes[m][1] for m in members],
+            state_keys=[["s", str(episodes[m][2][0])] for m in members],
+        )
+        chosen = np.asarray([episodes[m][2] for m in members])
+        scores = chosen - np.asarray([0.4, 0.7])
+        chance = np.prod(np.where(chosen == 1, [0.4, 0.7], [0.6, 0.3]))
+        found += chance * (estimate(batch, **options).values * scores).mean(axis=0)
+        returns = np.asarray([[sum(episodes[m][0]) + episodes[m][1], episodes[m][1]] for m in members])
+        true += chance * (returns * scores).mean(axis=0)
+    np.testing.assert_allclose(found, true, atol=1e-12)
+    assert np.abs(true).min() > 0.05
+
+
 # A loop that is left by choice or by chance: in state x the policy stays (0) or leaves (1); staying leads back to x, or
 # to y, where one more choice decides.
 STAY_IN_X = 0.6

@@ -41,6 +41,19 @@ def mean_of_others(values: Array, known: Mask, codes: NDArray[np.int64]) -> tupl
     return np.where(exists, (sums - np.where(known, values, 0.0)) / np.maximum(others, 1.0), 0.0), exists
 
 
+def mean_of_other_groups(values: Array, known: Mask, codes: NDArray[np.int64]) -> tuple[Array, Mask]:
+    """Return the mean over the known values of all other groups, and where there is at least one; [N, ...] each.
+
+    The mean is 0 where there is none.
+    """
+    everything = np.zeros_like(codes)
+    sums, counts = group_sum(values, known, codes)
+    all_sums, all_counts = group_sum(values, known, everything)
+    others = all_counts - counts
+    exists = others > 0.5
+    return np.where(exists, (all_sums - sums) / np.maximum(others, 1.0), 0.0), exists
+
+
 def centred(values: Array, known: Mask, codes: NDArray[np.int64]) -> tuple[Array, Mask]:
     """Return each value minus its group's mean, itself included, and where there is another to compare; [N, ...] each.
 

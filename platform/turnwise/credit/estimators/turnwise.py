@@ -30,6 +30,15 @@ all visits is biased), and so is the baseline, which holds no later reward of i:
     B_ik = (shrink b_ik + sum_{j in M_ik} G_j(s_ik)) / (shrink + |M_ik|)
 
 A channel in `immediate` has T_ik = r_ik (see `turn_loo`).
+
+Where a whole group does alike, right or wrong, nothing within it can say so, and every such task is lost. `prior`: p
+counts the mean m_k of the other tasks' returns from turn k as so many visits,
+
+    B_ik = (p m_k + n_ik B_ik) / (p + n_ik),    n_ik: the visits in B_ik, with `shrink`; without a state those in b_ik
+
+so that tasks which all fail are pushed down and those which all succeed up, as a baseline over the batch does with all
+tasks (REINFORCE++, algorithms.md 3.4), and those that are undecided keep nearly their own. Other tasks know nothing of
+i's actions: it stays unbiased. What it brings where a policy is stuck: docs/rewards.md.
 """
 
 from __future__ import annotations
@@ -41,7 +50,7 @@ from numpy.typing import NDArray
 
 from turnwise.config.schema import key
 from turnwise.credit import Array, Mask, TurnAdvantages, TurnRewards
-from turnwise.credit.baseline import SINGLETON, group_codes, mean_of_others
+from turnwise.credit.baseline import SINGLETON, group_codes, group_sum, mean_of_other_groups, mean_of_others
 from turnwise.credit.returns import immediate_rewards, rewards_with_outcome, turn_returns
 from turnwise.credit.states import state_codes, sum_elsewhere
 
@@ -65,6 +74,9 @@ class TurnwiseConfig:
         one_of=LOOKAHEAD,
     )
     shrink: float = key(1.0, "visits that the turn's own baseline counts for beside those of its state", at_least=0)
+    prior: float = key(
+        0.0, "visits that the mean over the batch's other tasks counts for in the baseline of every turn", at_least=0
+    )
     immediate: list[str] | None = key(  # noqa: RUF009
         None,
         "channels whose score judges its turn alone: later turns' scores do not count with it; null: those of scorers"
@@ -96,7 +108,11 @@ class Turnwise:
             returns, known = self._returns(rewards, channel)
             others, has_others = mean_of_others(returns, known, groups)
             targets, sums, counts = self._compared(rewards, channel, returns, known & exists, states)
-            advantages = np.where(has_others, targets - self._baseline(others, sums, counts), returns)
+            baseline = self._baseline(others, sums, counts)
+            if self.config.prior > 0:
+                visits = np.where(counts > 0, self.config.shrink + counts, group_sum(returns, known, groups)[1] - known)
+                baseline = self._toward_other_tasks(baseline, visits, *mean_of_other_groups(returns, known, groups))
+            advantages = np.where(has_others, targets - baseline, returns)
             total += rewards.weights[channel] * advantages
             usable = usable & known & (has_others | (self.config.singleton == "raw"))
         return TurnAdvantages(values=np.where(usable, total, 0.0), mask=usable)
@@ -126,6 +142,10 @@ class Turnwise:
         weight = self.config.shrink
         seen = (weight * others + sums) / np.where(counts > 0, weight + counts, 1.0)
         return np.where(counts > 0, seen, others)
+
+    def _toward_other_tasks(self, baseline: Array, visits: Array, tasks: Array, has_tasks: Mask) -> Array:
+        prior = np.where(has_tasks, self.config.prior, 0.0)
+        return (prior * tasks + visits * baseline) / np.maximum(prior + visits, 1.0e-12)
 
 
 def pooled_by_turn(paid: Array, known: Mask, states: NDArray[np.int64], gamma: float) -> Array:
