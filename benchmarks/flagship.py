@@ -38,7 +38,6 @@ CONTENDERS: dict[str, tuple[str, ...]] = {
         "credit.channels={outcome: 1.0}",
         "credit.fuse=[]",
         "credit.estimator={name: grpo}",
-        "credit.scale=none",
     ),
     "no process reward": ("rewards=[{name: events}, {name: carr}]", "credit.channels={outcome: 1.0, rubric: 0.0}"),
     "process reward by token": (
@@ -47,13 +46,23 @@ CONTENDERS: dict[str, tuple[str, ...]] = {
     "process reward merged": (
         "rewards=[{name: events}, {name: carr}, {name: implicit_prm, lr: 3.0e-4, granularity: trajectory}]",
     ),
+    "outcome alone, with a prior": (
+        "rewards=[{name: events}]",
+        "credit.channels={outcome: 1.0}",
+        "credit.fuse=[]",
+    ),
+    "without a prior": ("credit.estimator.prior=0.0",),
+    "rubric relative to the group": (
+        "credit.fuse=[{name: only_positive, alpha: 0.8}]",
+        "credit.scale=group",
+    ),
     "rubric without the graph": (
         "rewards=[{name: events}, {name: carr, graph: false}, {name: implicit_prm, lr: 3.0e-4}]",
     ),
     "rubric paid to turns": (
         "rewards=[{name: events}, {name: carr, per_turn: true}, {name: implicit_prm, lr: 3.0e-4}]",
         "credit.channels={outcome: 1.0, rubric_turn: 0.0, process: 0.02}",
-        "credit.fuse=[{name: only_positive, rubric: rubric_turn, alpha: 0.5, by_turn: 1.0}]",
+        "credit.fuse=[{name: only_positive, rubric: rubric_turn, alpha: 0.8, relative: false, by_turn: 1.0}]",
     ),
 }
 """What differs from `examples/search_citation_rubric.yaml`, by contender."""
