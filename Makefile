@@ -61,8 +61,9 @@ flagship: $(STAMP)  ## the flagship against GRPO on the outcome alone, and its a
 	$(BIN)/python benchmarks/flagship.py --resume --only flagship grpo
 	$(BIN)/python benchmarks/flagship.py --resume --seeds 0 1
 
-bench: $(STAMP)  ## the benchmarks of docs/performance.md
+bench: $(STAMP)  ## the benchmarks of docs/performance.md and docs/sandbox.md
 	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/sandbox.py --json docs/results/sandbox.json
 
 clean:  ## remove the virtual environment and caches (never runs/)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

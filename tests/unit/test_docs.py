@@ -167,7 +167,9 @@ def test_every_test_that_the_architecture_names_exists() -> None:
     assert named - there == set()
 
 
-@pytest.mark.parametrize("name", ["architecture.md", "configuration.md", "credit.md", "environments.md", "rewards.md"])
+@pytest.mark.parametrize(
+    "name", ["architecture.md", "configuration.md", "credit.md", "environments.md", "rewards.md", "sandbox.md"]
+)
 def test_links_and_paths_lead_somewhere(name: str) -> None:
     text = page(name)
     for link in re.findall(r"\]\(([^)]+)\)", text):

@@ -21,6 +21,8 @@ from typing import Any
 
 from turnwise.cluster import check_port, token_path
 from turnwise.errors import UserError
+from turnwise.sandbox import Tier
+from turnwise.sandbox.tiers import missing
 
 PROBE_S = 5.0
 """Seconds that one probe may take."""
@@ -219,8 +221,9 @@ def _podman() -> Finding:
 
 
 def _bubblewrap() -> Finding:
-    probe = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv", "--ro-bind", "/", "/", "/bin/true"]
-    return _tool("bubblewrap", probe, "install bubblewrap, and allow user namespaces")
+    why = missing(Tier.BUBBLEWRAP)
+    detail, _, remedy = (why or "works").partition("; ")
+    return Finding(name="bubblewrap", status=_optional(why is None), detail=detail, remedy=remedy)
 
 
 def _tool(name: str, command: list[str], remedy: str) -> Finding:

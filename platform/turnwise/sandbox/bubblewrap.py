@@ -1,0 +1,196 @@
+"""The tier `bubblewrap`: namespaces of its own, no network, no capability, a filter of system calls, limits.
+
+Everything inside lives in memory and ends with one process, so that nothing is left to be cleaned up, whoever was
+killed: files are in a tmpfs of the policy's size, processes in a namespace whose first one is `inside.py`. It ends with
+the process that opened it (`--die-with-parent`), or when the pipe to that closes.
+
+Where this process is root, `inside.py` becomes a user of its own before anything else, so that a way
+out leads to nobody; else a namespace of users hides this process's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from turnwise.sandbox import SandboxLost, Tier
+from turnwise.sandbox.cgroup import Cgroup, make
+from turnwise.sandbox.policy import MIB, SandboxPolicy, interpreter
+from turnwise.sandbox.seccomp import program
+from turnwise.sandbox.served import INSIDE, START_S, WORKSPACE, Served, limits, settings
+
+AGENT = 65534
+"""The user inside, where namespaces of users make one."""
+
+FIRST_UID, NUM_UIDS = 1_000_000_000, 1_000_000_000
+"""Of the machine's own users, where this process is root: one a sandbox, drawn anew, that nothing belongs to."""
+
+SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
+"""Beside /usr: links into it on most machines, folders on others."""
+
+DATA = {
+    "/etc/passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\nagent:x:{uid}:{uid}:agent:/workspace:/bin/sh\n",
+    "/etc/group": "root:x:0:\nagent:x:{uid}:\n",
+    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+}
+FROM_HOST = ("/etc/alternatives", "/etc/ld.so.cache")
+TMP_MB = 64
+
+
+class BubblewrapSandbox(Served):
+    """A sandbox of this tier; `open_bubblewrap` opens one."""
+
+    def __init__(self, policy: SandboxPolicy, process: asyncio.subprocess.Process, cgroup: Cgroup | None) -> None:
+        """Take over the process of bwrap and the control group."""
+        super().__init__(Tier.BUBBLEWRAP, policy, process)
+        self._cgroup = cgroup
+        self._first: int | None = None
+
+    def hold(self, first: int) -> None:
+        """Take over the sandbox's first process, by its id outside, and put it into the control group."""
+        self._first = os.pidfd_open(first)
+        if self._cgroup is not None:
+            self._cgroup.add(first)
+
+    async def close(self) -> None:
+        """End everything in it."""
+        await super().close()
+        if self._first is not None:
+            os.close(self._first)
+            self._first = None
+        if self._cgroup is not None:
+            await asyncio.to_thread(self._cgroup.remove)
+
+    def _end(self) -> None:
+        if self._first is None:
+            super()._end()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._first, signal.SIGKILL)  # bwrap ends with it
+
+
+async def open_bubblewrap(policy: SandboxPolicy) -> BubblewrapSandbox:
+    """Start a sandbox; `SandboxLost` if it does not come up."""
+    cgroup = make(secrets.token_hex(8), policy)
+    with contextlib.ExitStack() as stack:
+        hold_read, hold_write = os.pipe()  # bwrap waits for a byte, until it is in its control group
+        stack.callback(os.close, hold_write)
+        status_read, status_write = os.pipe()
+        stack.callback(os.close, status_read)
+        descriptors = [hold_read, status_write]
+        said = stack.enter_context(tempfile.TemporaryFile())
+        command = _command(policy, descriptors, has_cgroup=cgroup is not None)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=said,
+                env={},
+                cwd="/",
+                pass_fds=descriptors,
+                start_new_session=True,
+                limit=MIB,
+            )
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        sandbox = BubblewrapSandbox(policy, process, cgroup)
+        try:
+            sandbox.hold(await asyncio.wait_for(asyncio.to_thread(_first_process, status_read), START_S))
+            os.write(hold_write, b"x")
+            await sandbox.exec(["/bin/true"], deadline_s=START_S)
+        except BaseException as error:
+            await sandbox.close()
+            if isinstance(error, OSError | ValueError | SandboxLost):  # a TimeoutError is an OSError
+                raise SandboxLost(f"bubblewrap did not start: {_text(said)}") from error
+            raise
+        return sandbox
+
+
+def _command(policy: SandboxPolicy, descriptors: list[int], *, has_cgroup: bool) -> list[str]:
+    """Return bwrap's command line. `descriptors`: what it waits for and where it reports; what it reads is added."""
+
+    def data(content: bytes) -> str:
+        descriptors.append(_data(content))
+        return str(descriptors[-1])
+
+    uid = FIRST_UID + secrets.randbelow(NUM_UIDS) if os.geteuid() == 0 else None
+    words = [shutil.which("bwrap") or "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    words += ["--unshare-cgroup", "--die-with-parent", "--as-pid-1", "--new-session", "--hostname", "sandbox"]
+    words += ["--cap-drop", "ALL", "--seccomp", data(program())]
+    words += ["--block-fd", str(descriptors[0]), "--json-status-fd", str(descriptors[1])]
+    if uid is None:
+        words += ["--unshare-user", "--uid", str(AGENT), "--gid", str(AGENT), "--disable-userns"]
+    else:
+        words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
+    words += _shown(policy)
+    for name, text in DATA.items():
+        words += ["--perms", "0444", "--ro-bind-data", data(text.format(uid=uid or AGENT).encode()), name]
+    served = "/run/turnwise/inside.py"
+    words += ["--perms", "0444", "--ro-bind-data", data(INSIDE.read_bytes()), served]
+    words += ["--proc", "/proc", "--dev", "/dev", *_memory("/dev/shm", TMP_MB), "--remount-ro", "/dev"]
+    words += [*_memory("/tmp", TMP_MB), *_memory(WORKSPACE, policy.disk_mb), "--remount-ro", "/", "--chdir", WORKSPACE]
+    told = settings(WORKSPACE, limits(policy, has_cgroup=has_cgroup), _environment(), is_alone=True, uid=uid)
+    python = next((interpreter() / "bin").glob("python3.*[0-9]"))
+    return [*words, "--", str(python), "-I", "-S", served, told]
+
+
+def _shown(policy: SandboxPolicy) -> list[str]:
+    """Return the words for what is seen of the host, all of it read-only."""
+    words = ["--ro-bind", "/usr", "/usr"]
+    for path in map(Path, SYSTEM):
+        if path.is_symlink():
+            words += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            words += ["--ro-bind", str(path), str(path)]
+    for path in (interpreter(), *map(Path, policy.read_only)):
+        if not path.is_relative_to("/usr"):
+            words += [*_folders(path.parent), "--ro-bind", str(path), str(path)]
+    words += _folders(Path("/etc"))
+    for name in FROM_HOST:
+        words += ["--ro-bind-try", name, name]
+    return words
+
+
+def _folders(path: Path) -> list[str]:
+    """Return the words that make a folder and those above it, for everybody to enter."""
+    above = [folder for folder in (path, *path.parents) if folder != Path("/")]
+    return [word for folder in reversed(above) for word in ("--perms", "0755", "--dir", str(folder))]
+
+
+def _memory(path: str, size_mb: int) -> list[str]:
+    return ["--perms", "1777", "--size", str(size_mb * MIB), "--tmpfs", path]
+
+
+def _environment() -> dict[str, str]:
+    path = f"{interpreter() / 'bin'}:/usr/local/bin:/usr/bin:/bin"
+    return {"PATH": path, "HOME": WORKSPACE, "USER": "agent", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+
+
+def _first_process(status: int) -> int:
+    """Return the id of the sandbox's first process; ValueError if bwrap ended before it had one."""
+    line = b""
+    while not line.endswith(b"\n") and (part := os.read(status, 4096)):
+        line += part
+    return int(json.loads(line)["child-pid"])
+
+
+def _text(said: IO[bytes]) -> str:
+    said.seek(0)
+    return " ".join(said.read(2000).decode(errors="replace").split()) or "it said nothing"
+
+
+def _data(data: bytes) -> int:
+    descriptor = os.memfd_create("turnwise", os.MFD_CLOEXEC)
+    os.write(descriptor, data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

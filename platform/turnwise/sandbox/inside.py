@@ -1,0 +1,379 @@
+"""The program that serves one sandbox from inside: it runs commands, reads and writes files, says what became of it.
+
+Started as the first process of the sandbox, alone in a file with Python's standard library, and spoken to over its
+standard input and output: four bytes of length, a JSON header, and `size` bytes behind it, both ways. As process 1 it
+cannot be killed from inside, and not be traced; a command that ends takes everything with it that it started.
+
+It may be lied to by what it runs, and nobody outside believes more of it than bytes, numbers and a few words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import io
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import stat
+import struct
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+Header = dict[str, Any]
+Answer = tuple[Header, bytes]
+
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
+CAPABILITY_VERSION = 0x20080522
+CHUNK = 65536
+DRAIN_S = 0.2  # for what a pipe still holds once the command has ended
+OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe of the workspace's does not hold us up
+MAKE = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Refused(Exception):  # noqa: N818
+    """A file that cannot be read or written; the reason is a word of `Reason`."""
+
+
+def main() -> None:
+    """Serve until the other end closes."""
+    settings = json.loads(sys.argv[1])
+    become_user(settings["uid"])
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    os.close(null)
+    os.chdir(settings["workspace"])
+    while (request := receive(requests)) is not None:
+        header, data = request
+        try:
+            answer, payload = ANSWERS[header["op"]](header, data, {**settings, "requests": requests})
+        except Refused as error:
+            answer, payload = {"refused": str(error)}, b""
+        send(replies, answer, payload)
+
+
+def become_user(uid: int | None) -> None:
+    """Give up being root for good, if we are, with every capability, and be beyond what commands can trace."""
+    library = ctypes.CDLL(None)
+    if uid is not None:
+        os.setgroups([])
+        for number in range(64):
+            library.prctl(PR_CAPBSET_DROP, number, 0, 0, 0)
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        library.capset(struct.pack("=Ii", CAPABILITY_VERSION, 0), bytes(24))
+    library.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def receive(descriptor: int) -> tuple[dict[str, Any], bytes] | None:
+    """Return the next header and its bytes; None at the end."""
+    length = exactly(descriptor, 4)
+    head = exactly(descriptor, struct.unpack(">I", length)[0]) if length else None
+    if head is None:
+        return None
+    header = json.loads(head)
+    data = exactly(descriptor, header["size"])
+    return None if data is None else (header, data)
+
+
+def exactly(descriptor: int, size: int) -> bytes | None:
+    """Return that many bytes, or None where the other end has closed."""
+    parts = []
+    while size:
+        part = os.read(descriptor, min(size, CHUNK))
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def send(descriptor: int, header: Header, payload: bytes) -> None:
+    """Write one message."""
+    head = json.dumps({**header, "size": len(payload)}).encode()
+    rest = memoryview(struct.pack(">I", len(head)) + head + payload)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def run(header: Header, stdin: bytes, settings: Header) -> Answer:
+    """Run a command to its end or its deadline."""
+    began = time.monotonic()
+    try:
+        pid, pipes = started(header, settings)
+    except OSError as error:
+        said = f"sandbox: {error.strerror}\n".encode()  # no process more to be had
+        return {"code": 126, "num": [0, len(said)], "kept": [0, len(said)], "seconds": 0.0}, said
+    output = Output(pipes, stdin, header["output_bytes"], settings["requests"])
+    status = waited(pid, output, began + header["deadline_s"])
+    end_everything(pid, settings)
+    output.drain(DRAIN_S)
+    output.close()
+    code = None if status is None else os.waitstatus_to_exitcode(status)
+    kept = [bytes(part) for part in output.kept]
+    answer = {"code": code, "num": output.num, "kept": [len(part) for part in kept]}
+    return {**answer, "seconds": time.monotonic() - began}, b"".join(kept)
+
+
+def started(header: Header, settings: Header) -> tuple[int, tuple[int, int, int]]:
+    """Return the command's process id and our ends of its three pipes."""
+    (theirs_in, ours_in), (ours_out, theirs_out), (ours_err, theirs_err) = (os.pipe() for _ in range(3))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become(header, settings, (theirs_in, theirs_out, theirs_err))
+        except BaseException as error:  # noqa: BLE001 - nothing may return from here
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        os._exit(127)
+    for number in (theirs_in, theirs_out, theirs_err):
+        os.close(number)
+    for number in (ours_in, ours_out, ours_err):
+        os.set_blocking(number, False)
+    return pid, (ours_in, ours_out, ours_err)
+
+
+def become(header: Header, settings: Header, descriptors: tuple[int, int, int]) -> None:
+    """Turn this process into the command."""
+    os.setsid()
+    for target, number in enumerate(descriptors):
+        os.dup2(number, target)
+    os.closerange(3, 1024)
+    os.chdir(header["cwd"])
+    for name, value in settings["limits"].items():
+        limit = getattr(resource, name)
+        hard = resource.getrlimit(limit)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (value, value))
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+        signal.signal(number, signal.SIG_DFL)
+    os.execvpe(header["argv"][0], header["argv"], {**settings["env"], **header["env"]})
+
+
+class Output:
+    """The command's pipes: fed, emptied, and kept up to a size."""
+
+    def __init__(self, pipes: tuple[int, int, int], stdin: bytes, most: int, requests: int) -> None:
+        """Take our ends of the pipes, what to write, how much to keep of each output, and who must not go away."""
+        self.input: int | None = pipes[0]
+        self.rest, self.most = memoryview(stdin), most
+        self.outputs = dict(zip(pipes[1:], (0, 1), strict=True))
+        self.kept, self.num = [bytearray(), bytearray()], [0, 0]
+        self.poll, self.requests = select.poll(), requests
+        self.poll.register(requests, 0)  # its end alone
+        for number in self.outputs:
+            self.poll.register(number, select.POLLIN)
+        self._feed()
+
+    def step(self, timeout_s: float) -> bool:
+        """Wait for something to happen, at most that long, and take it; return whether something did."""
+        ready = self.poll.poll(max(0.0, timeout_s) * 1000.0)
+        for number, _ in ready:
+            if number == self.requests:
+                os._exit(0)  # nobody is there any more; all that runs here ends with us
+            if number == self.input:
+                self._feed()
+            else:
+                self._take(number)
+        return bool(ready)
+
+    def drain(self, timeout_s: float) -> None:
+        """Take what is still in the pipes."""
+        self._close_input()
+        until = time.monotonic() + timeout_s
+        while self.outputs and time.monotonic() < until:
+            self.step(until - time.monotonic())
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._close_input()
+        for number in list(self.outputs):
+            self._end(number)
+
+    def _take(self, number: int) -> None:
+        which = self.outputs[number]
+        try:
+            part = os.read(number, CHUNK)
+        except BlockingIOError:
+            return
+        if not part:
+            self._end(number)
+            return
+        self.num[which] += len(part)
+        self.kept[which] += part[: self.most - len(self.kept[which])]
+
+    def _feed(self) -> None:
+        assert self.input is not None
+        try:
+            while self.rest:
+                self.rest = self.rest[os.write(self.input, self.rest[:CHUNK]) :]
+        except BlockingIOError:
+            self.poll.register(self.input, select.POLLOUT)
+            return
+        except OSError:  # it does not read
+            pass
+        self._close_input()
+
+    def _close_input(self) -> None:
+        if self.input is not None:
+            with contextlib.suppress(KeyError):
+                self.poll.unregister(self.input)
+            os.close(self.input)
+            self.input = None
+
+    def _end(self, number: int) -> None:
+        self.poll.unregister(number)
+        os.close(number)
+        del self.outputs[number]
+
+
+def waited(pid: int, output: Output, until: float) -> int | None:
+    """Return the command's wait status, or None where the deadline came first."""
+    pause = 0.001
+    while time.monotonic() < until:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return status
+        pause = 0.001 if output.step(min(pause, until - time.monotonic())) else min(2 * pause, 0.02)
+    return None
+
+
+def end_everything(pid: int, settings: Header) -> None:
+    """Kill what the command left running, and reap it."""
+    if not settings["is_alone"]:  # a plain process: its group is all that can be found
+        kill(-pid)
+        reap()
+        return
+    for _ in range(100):
+        kill(-1)
+        if not reap():
+            return
+        time.sleep(0.001)
+
+
+def kill(target: int) -> None:
+    """Send SIGKILL to whatever is left of it."""
+    with contextlib.suppress(OSError):
+        os.kill(target, signal.SIGKILL)
+
+
+def reap() -> bool:
+    """Return whether children are left that have not ended yet."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
+
+
+def read(header: Header, _: bytes, settings: Header) -> Answer:
+    """Return a file's content."""
+    with refusals():
+        descriptor = os.open(header["path"], OPEN)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Refused("not a file")
+            data = file.read(header["max_bytes"] + 1)
+    if len(data) > header["max_bytes"]:
+        raise Refused("too large")
+    return {}, data
+
+
+def write(header: Header, data: bytes, settings: Header) -> Answer:
+    """Make or replace a file."""
+    with refusals():
+        folder = os.path.dirname(header["path"])
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(header["path"], MAKE, 0o666)
+        with open(descriptor, "wb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Refused("not a file")
+            file.truncate()
+            file.write(data)
+    return {}, b""
+
+
+def pack(header: Header, _: bytes, settings: Header) -> Answer:
+    """Return the workspace as a tar archive."""
+    packed = io.BytesIO()
+    with refusals(), tarfile.open(fileobj=packed, mode="w") as archive:
+        for name in sorted(os.listdir(".")):
+            archive.add(name, filter=plain)
+    data = packed.getvalue()
+    if len(data) > header["max_bytes"]:
+        raise Refused("too large")
+    return {}, data
+
+
+def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Keep files, folders and links; sockets, pipes and devices stay behind."""
+    return member if member.isfile() or member.isdir() or member.issym() or member.islnk() else None
+
+
+def unpack(header: Header, data: bytes, settings: Header) -> Answer:
+    """Make the workspace what the archive holds."""
+    with refusals():
+        for name in os.listdir("."):
+            if os.path.isdir(name) and not os.path.islink(name):
+                shutil.rmtree(name)
+            else:
+                os.unlink(name)
+        try:
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                archive.extractall(".", filter="data")
+        except tarfile.FilterError as error:
+            raise Refused("denied") from error
+        except tarfile.TarError as error:
+            raise Refused("not a file") from error
+    return {}, b""
+
+
+class refusals:  # noqa: N801
+    """Turns the system's errors into refusals."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Raise `Refused` for an `OSError`."""
+        if isinstance(error, OSError):
+            raise Refused(REASONS.get(error.errno or 0, "denied")) from error
+        if isinstance(error, ValueError):
+            raise Refused("denied") from error
+        if isinstance(error, MemoryError):
+            raise Refused("too large") from error
+
+
+REASONS = {
+    errno.ENOENT: "missing",
+    errno.ENOTDIR: "missing",
+    errno.EISDIR: "not a file",
+    errno.ENXIO: "not a file",
+    errno.EEXIST: "not a file",
+    errno.ENOSPC: "no space",
+    errno.EDQUOT: "no space",
+    errno.EFBIG: "no space",
+}
+
+ANSWERS: dict[str, Callable[[Header, bytes, Header], Answer]] = {
+    "run": run,
+    "read": read,
+    "write": write,
+    "pack": pack,
+    "unpack": unpack,
+}
+
+
+if __name__ == "__main__":
+    main()

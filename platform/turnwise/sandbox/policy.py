@@ -1,0 +1,66 @@
+"""What a sandbox may use. There is no switch for privileges, devices, the host's network or its sockets.
+
+Environments take a `SandboxPolicy` among their options; `check` is called before anything starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from turnwise.config.checks import check_bounds
+from turnwise.config.keys import specs
+from turnwise.config.schema import key
+from turnwise.errors import UserError
+from turnwise.sandbox import Tier
+
+MIB = 2**20
+
+FORBIDDEN = ("/", "/dev", "/etc", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/var")
+"""Host folders that are never shown as a whole, and whose sockets, keys and processes a sandbox must not see."""
+
+
+@dataclass
+class SandboxPolicy:
+    """Limits of one sandbox, and how strong it must be."""
+
+    minimum: str = key(
+        Tier.BUBBLEWRAP.value, "the weakest tier that will do", one_of=tuple(tier.value for tier in Tier)
+    )
+    unsafe_process: bool = key(False, "allow the tier process, which confines nothing: for code that you trust")
+    read_only: list[str] = key([], "folders of the host that are shown inside, at the same place, read-only")  # noqa: RUF009
+    memory_mb: int = key(512, "MiB of memory in all where there is a cgroup, else for each process", at_least=16)
+    processes: int = key(64, "processes and threads at once", at_least=4, at_most=4096)
+    disk_mb: int = key(256, "MiB of files in the workspace; they are held in memory", at_least=1)
+    files: int = key(256, "open files of a process", at_least=16)
+    output_kb: int = key(64, "KiB of each output of a command that are kept", at_least=1)
+    wall_s: float = key(60.0, "seconds that a command may take", above=0)
+
+    def check(self, field: str) -> None:
+        """UserError for what weakens the sandbox, or cannot be; `field` is where the policy stands."""
+        known = {f"{field}.{name}": spec for name, spec in specs(SandboxPolicy).items()}
+        check_bounds({f"{field}.{name}": value for name, value in vars(self).items()}, known)
+        if self.minimum == Tier.PROCESS and not self.unsafe_process:
+            problem = "a plain process confines nothing"
+            raise UserError(f"{field}.minimum", self.minimum, problem, "set unsafe_process=true if the code is trusted")
+        for shown in self.read_only:
+            _check_shown(f"{field}.read_only", shown)
+
+
+def interpreter() -> Path:
+    """Return the folder of the Python that runs inside, that of this process without its virtual environment."""
+    return Path(sys.base_prefix).resolve()
+
+
+def _check_shown(field: str, shown: str) -> None:
+    path = Path(os.path.normpath(shown))
+    if not path.is_absolute():
+        raise UserError(field, shown, "is not an absolute path", "write it from / on")
+    real = path.resolve()
+    if not real.is_dir():
+        raise UserError(field, shown, "is not a folder here", "name one that is there")
+    if str(real) in FORBIDDEN or any(part.startswith(".") and part != ".pyenv" for part in real.parts):
+        problem = "holds what a sandbox must not see (keys, sockets, other processes)"
+        raise UserError(field, shown, problem, "name the one folder that is needed")

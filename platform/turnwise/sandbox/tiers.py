@@ -1,0 +1,72 @@
+"""Which tiers this machine has, why not more, and the door to all of them: `open_sandbox`.
+
+`turnwise doctor` prints what `missing` says.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+
+from turnwise.errors import UserError
+from turnwise.sandbox import Sandbox, Tier
+from turnwise.sandbox.bubblewrap import open_bubblewrap
+from turnwise.sandbox.policy import SandboxPolicy
+from turnwise.sandbox.process import open_process
+from turnwise.sandbox.seccomp import program
+
+PROBE_S = 5.0
+ORDER = tuple(Tier)
+
+
+async def open_sandbox(policy: SandboxPolicy | None = None, field: str = "sandbox") -> Sandbox:
+    """Start a sandbox of the strongest tier that is here.
+
+    UserError if that is weaker than the policy's `minimum`, which `field` names; SandboxLost if it does not start.
+    """
+    policy = policy or SandboxPolicy()
+    policy.check(field)
+    if strongest(policy, field) is Tier.BUBBLEWRAP:
+        return await open_bubblewrap(policy)
+    return await open_process(policy)
+
+
+def strongest(policy: SandboxPolicy, field: str = "sandbox") -> Tier:
+    """Return the strongest tier that is here and that the policy accepts; UserError, with the reasons, if none is."""
+    accepted = ORDER[: ORDER.index(Tier(policy.minimum)) + 1]
+    reasons = []
+    for tier in accepted:
+        why = missing(tier)
+        if why is None:
+            return tier
+        reasons.append(f"{tier.value}: {why}")
+    remedy = "run turnwise doctor, and install what it names"
+    raise UserError(f"{field}.minimum", policy.minimum, f"no such sandbox here ({'; '.join(reasons)})", remedy)
+
+
+@functools.cache
+def missing(tier: Tier) -> str | None:
+    """Return why a tier cannot be used on this machine, None if it can."""
+    return _bubblewrap() if tier is Tier.BUBBLEWRAP else None
+
+
+def _bubblewrap() -> str | None:
+    if shutil.which("bwrap") is None:
+        return "no bwrap on PATH; install bubblewrap"
+    try:
+        program()
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"no filter of system calls ({_one_line(error)}); install libseccomp2 and the package pyseccomp"
+    probe = ["bwrap", "--unshare-pid", "--unshare-net", "--die-with-parent", "--ro-bind", "/", "/", "/bin/true"]
+    try:
+        answer = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _one_line(error)
+    if answer.returncode:
+        return f"it does not work here ({' '.join(answer.stderr.split())[:160]}); allow user namespaces"
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
