@@ -59,7 +59,7 @@ credit: $(STAMP)  ## the benchmark of credit, in small decision processes and wi
 
 flagship: $(STAMP)  ## the flagship against GRPO on the outcome alone, and its ablations, in docs/rewards.md (hours)
 	$(BIN)/python benchmarks/flagship.py --resume --only flagship grpo
-	$(BIN)/python benchmarks/flagship.py --resume --seeds 0 1
+	$(BIN)/python benchmarks/flagship.py --resume --seeds 3
 
 bench: $(STAMP)  ## the benchmarks of docs/performance.md and docs/sandbox.md
 	$(BIN)/python benchmarks/loop.py

@@ -174,15 +174,17 @@ def at_update(held: dict[str, Any], mode: str, measure: str, update: int) -> flo
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Write the PNG: success and evidenced success in training against episodes, side by side."""
+    """Write the PNG: success and evidenced success in training against episodes, of those with the most seeds."""
+    found = by_contender(results)
+    most = max(len(runs) for runs in found.values())
+    shown = {name: runs for name, runs in found.items() if len(runs) == most}
     figure = Figure(figsize=(11.2, 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     for place, (measure, title) in enumerate(MEASURES.items(), start=1):
         axes = figure.add_subplot(1, len(MEASURES), place)
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=8)
-        runs = by_contender(results)
         draw_means(
-            axes, {name: [curve(held, held["training"][measure]) for held in each] for name, each in runs.items()}
+            axes, {name: [curve(held, held["training"][measure]) for held in each] for name, each in shown.items()}
         )
         if place == len(MEASURES):
             axes.legend(loc="upper left", fontsize=8, framealpha=0.9, edgecolor="none")

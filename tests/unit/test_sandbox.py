@@ -15,6 +15,7 @@ from turnwise.config.keys import specs
 from turnwise.errors import InfraError, UserError
 from turnwise.sandbox import FileRefused, Reason, SandboxLost, Tier
 from turnwise.sandbox.blocking import BlockingSandbox
+from turnwise.sandbox.cgroup import Cgroup, is_usable, make
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.served import Served
 from turnwise.sandbox.tiers import missing, strongest
@@ -166,6 +167,31 @@ def test_a_plain_process_is_only_taken_where_nothing_better_is(monkeypatch):
     policy = SandboxPolicy(minimum="process", unsafe_process=True)
     monkeypatch.setattr("turnwise.sandbox.tiers.missing", lambda _: None)
     assert strongest(policy) is Tier.BUBBLEWRAP
+
+
+def test_a_control_group_that_cannot_be_joined_is_not_used(tmp_path, monkeypatch):
+    for controller in ("memory", "pids"):
+        (tmp_path / controller).mkdir()
+    monkeypatch.setattr("turnwise.sandbox.cgroup.ROOT", tmp_path)
+    monkeypatch.setattr("turnwise.sandbox.cgroup.is_usable", is_usable.__wrapped__)
+    assert is_usable.__wrapped__(), "ordinary folders take any file"
+    monkeypatch.setattr(Cgroup, "add", refuse)
+    assert make("x", SandboxPolicy()) is None
+
+
+def test_without_control_groups_every_process_has_its_limits(monkeypatch):
+    if why := missing(Tier.BUBBLEWRAP):
+        pytest.skip(f"bubblewrap: {why}")
+    monkeypatch.setattr("turnwise.sandbox.bubblewrap.make", lambda *_: None)
+    with BlockingSandbox(SandboxPolicy(memory_mb=200, processes=20)) as box:
+        ran = box.exec("ulimit -v; python3 -c 'bytearray(300 * 2**20)'")
+        assert ran.stdout == b"204800\n"
+        assert b"MemoryError" in ran.stderr
+        assert b"fork" in box.exec("for i in $(seq 50); do sleep 5 & done; wait", deadline_s=2.0).stderr.lower()
+
+
+def refuse(*_):
+    raise PermissionError
 
 
 def framed(header: dict, payload: bytes = b"") -> bytes:

@@ -5,6 +5,9 @@ Version 2 of the interface, or version 1's controllers one by one. Without eithe
 
 from __future__ import annotations
 
+import functools
+import secrets
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +44,29 @@ class Cgroup:
 
 
 def make(name: str, policy: SandboxPolicy) -> Cgroup | None:
-    """Return a new group with the policy's limits; None where none can be made with both."""
+    """Return a new group with the policy's limits; None where none can be made with both, or joined."""
+    return _made(name, policy) if is_usable() else None
+
+
+@functools.cache
+def is_usable() -> bool:
+    """Return whether a group can be made here and a process be put into it."""
+    group = _made(f"probe-{secrets.token_hex(8)}", SandboxPolicy())
+    if group is None:
+        return False
+    probe = subprocess.Popen(["sleep", "10"])
+    try:
+        group.add(probe.pid)
+    except OSError:
+        return False
+    finally:
+        probe.kill()
+        probe.wait()
+        group.remove()
+    return True
+
+
+def _made(name: str, policy: SandboxPolicy) -> Cgroup | None:
     limits = _limits(policy)
     made: list[Path] = []
     for parent, values in limits:
