@@ -38,7 +38,7 @@ Turns = dict[tuple[str, int], float]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    given = _parser().parse_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     options = OmegaConf.to_container(OmegaConf.from_dotlist(given.words))
     assert isinstance(options, dict)
     found = {"options": options, **measured(given.run, options), "machine": machine.described()}
