@@ -6,6 +6,7 @@ Every tier that confines goes through all of it. Numbers as in the list of failu
 import asyncio
 import io
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -52,7 +53,7 @@ def inside(tier):
 
 
 def python(program: str) -> str:
-    return f"python3 -c '{program}'"
+    return f"python3 -c {shlex.quote(program)}"
 
 
 # C: limits
@@ -85,8 +86,8 @@ def test_memory_is_limited_in_all_where_there_is_a_control_group(inside):
     if not os.access("/sys/fs/cgroup", os.W_OK) and os.geteuid() != 0:
         pytest.skip("no control group can be made by this user")
     hold = python("import time; a = bytearray(60 * 2**20); time.sleep(3); print(1)")
-    ran = inside(f"{hold} & {hold} & {hold} & wait")
-    assert ran.stdout.count(b"1") < 3
+    ran = inside(" & ".join([hold] * 6) + " & wait")  # together more than processes and files may have
+    assert ran.stdout.count(b"1") < 6
 
 
 @pytest.mark.parametrize("folder", ["/workspace", "/tmp", "/dev/shm"])
@@ -95,7 +96,7 @@ def test_a_full_disk_is_full_inside_alone(inside, folder):
     ran = inside(f"for i in 1 2 3 4 5 6 7 8 9; do head -c 8000000 /dev/zero > {folder}/$i || exit 9; done; echo all")
     assert ran.code == 9
     assert b"No space left" in ran.stderr or b"Cannot allocate" in ran.stderr or b"Killed" in ran.stderr
-    assert os.statvfs("/").f_bavail > free - 200_000
+    assert os.statvfs("/").f_bavail > free - 5_000
 
 
 def test_a_flood_of_output_is_capped_and_counted(inside):
@@ -121,41 +122,34 @@ def test_binary_output_and_names_that_are_no_text_come_through(inside):
     assert inside("printf '\\377\\000\\200'").stdout == b"\xff\x00\x80"
 
 
-def test_an_archive_that_leads_out_of_the_workspace_is_refused(tier):
-    def archive(name: str, link: str = "") -> bytes:
+def test_an_archive_that_leads_out_of_the_workspace_is_refused_and_nothing_is_lost(tier):
+    def archive(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as file:
             member = tarfile.TarInfo(name)
-            if link:
-                member.type, member.linkname = tarfile.SYMTYPE, link
+            member.type = kind
             file.addfile(member)
         return packed.getvalue()
 
     async def try_them() -> list[Reason]:
         box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+        await box.write("kept", b"")
         found = []
         for bad in (
             archive("../../evil"),
+            archive("a/../../evil"),
             archive("/tmp/evil"),
-            archive("l", "/etc/passwd"),
+            archive("device", tarfile.CHRTYPE),
             b"no archive at all" * 99,
         ):
-            try:
+            with pytest.raises(FileRefused) as refused:
                 await box.restore(bad)
-                found.append((await box.exec("ls / /tmp /workspace")).stdout)
-            except FileRefused as error:
-                found.append(error.reason)
-        assert (await box.exec("ls /tmp")).stdout == b""
+            found.append(refused.value.reason)
+        assert (await box.exec("ls /tmp /workspace")).stdout == b"/tmp:\n\n/workspace:\nkept\n"
         await box.close()
         return found
 
-    refused = asyncio.run(try_them())
-    assert refused[0] is Reason.DENIED
-    assert refused[2] is Reason.DENIED
-    assert refused[3] is Reason.NOT_A_FILE
-    assert refused[1] is Reason.DENIED or refused[1].endswith(b"/tmp:\n\n/workspace:\ntmp\n"), (
-        "absolute names become relative"
-    )
+    assert asyncio.run(try_them()) == [Reason.DENIED] * 4 + [Reason.NOT_A_FILE]
 
 
 def test_files_that_are_not_files_are_refused_and_do_not_hang(tier):
@@ -227,11 +221,13 @@ def test_there_are_no_privileges(inside):
     [
         "unshare -U true",
         "unshare -m true",
-        "mount -t tmpfs x /tmp",
+        python("import ctypes, os; os._exit(1 if ctypes.CDLL(None).mount(b'x', b'/tmp', b'tmpfs', 0, None) else 0)"),
         "mknod /workspace/d b 1 1",
-        "chroot / true",
+        python("import os; os.chroot('/')"),
         python("import ctypes, os; e = ctypes.CDLL(None).ptrace(16, 1, 0, 0); os._exit(1 if e else 0)"),
-        python("import ctypes, os; os._exit(1 if ctypes.CDLL(None).keyctl(0, 0, 0) < 0 else 0)"),
+        python("import ctypes, os; os._exit(1 if ctypes.CDLL(None).syscall(250, 0, -3, 1) < 0 else 0)"),  # keyctl
+        python("import resource; resource.prlimit(1, resource.RLIMIT_NOFILE, (4, 4))"),
+        python("import resource; resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))"),
         python("import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"),
         python("import socket; socket.socket(40, socket.SOCK_STREAM, 0)"),
         python("import os; os.setuid(0)"),
@@ -244,7 +240,8 @@ def test_what_only_an_escape_needs_is_refused(inside, call):
 
 
 def test_the_first_process_cannot_be_ended_from_inside(inside):
-    assert inside("kill -9 1; kill -STOP 1; kill 1; echo alive", "echo again").stdout == b"again\n"
+    every = "for s in $(seq 64); do kill -$s 1; done; echo alive"
+    assert inside(every, every, "echo again").stdout == b"again\n"
 
 
 def test_no_network_is_reached_not_even_this_machine(inside):
@@ -257,11 +254,16 @@ def test_no_network_is_reached_not_even_this_machine(inside):
             "  try: socket.create_connection(place, timeout=2); print(place)\n"
             "  except OSError: pass\n"
         )
-        ran = inside(python(program.replace("'", '"')))
+        ran = inside(python(program))
         assert (ran.code, ran.stdout) == (0, b""), ran.stderr
         server.settimeout(0.1)
         with pytest.raises(TimeoutError):
             server.accept()
+
+
+def test_full_folders_do_not_end_the_sandbox(inside):
+    fill = "; ".join(f"cat /dev/zero > {folder}/full" for folder in ("/tmp", "/dev/shm", "/workspace"))
+    assert inside(fill, "echo on").stdout == b"on\n"
 
 
 def test_two_sandboxes_share_nothing(tier):
@@ -289,7 +291,7 @@ def traces() -> dict[str, int]:
             served += b"inside.py" in (entry / "cmdline").read_bytes()
         except OSError:
             continue
-    groups = sum(1 for _ in Path("/sys/fs/cgroup").glob("**/turnwise-*"))
+    groups = sum(1 for _ in Path("/sys/fs/cgroup").glob(f"**/turnwise-{os.getpid()}-*"))
     mounts = len(Path("/proc/self/mounts").read_text().splitlines())
     left = sum(1 for _ in Path(os.environ.get("TMPDIR", "/tmp")).glob("turnwise-sandbox-*"))
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -353,7 +355,7 @@ def test_a_sandbox_whose_inside_is_killed_says_that_it_is_gone(tier):
         box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
         task = asyncio.create_task(box.exec("sleep 100"))
         await asyncio.sleep(0.2)
-        box._end()
+        box._link.end()
         with pytest.raises(SandboxLost, match="the sandbox is gone: its process ended"):
             await task
         with pytest.raises(SandboxLost):

@@ -1,12 +1,14 @@
 """Sandboxes: the interface on every tier that is here, policies that are refused, and an inside that lies."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import re
 import struct
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from turnwise.errors import InfraError, UserError
 from turnwise.sandbox import FileRefused, Reason, SandboxLost, Tier
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise.sandbox.cgroup import Cgroup, is_usable, make
+from turnwise.sandbox.link import PipeLink
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.served import Served
 from turnwise.sandbox.tiers import missing, strongest
@@ -105,6 +108,63 @@ def test_a_snapshot_brings_the_workspace_back(box):
     assert box.exec("find . | sort; cat link; stat -c %a d/f").stdout == b".\n./d\n./d/f\n./link\none\n750\n"
 
 
+def test_a_snapshot_keeps_modes_and_comes_back_over_folders_that_forbid_everything(box):
+    box.exec("mkdir d; echo one > d/f; chmod 777 d/f; chmod 666 d/f; chmod 1777 d")
+    held = box.snapshot()
+    box.exec("mkdir -p shut/in; echo x > shut/in/f; chmod 000 shut/in shut")
+    box.restore(held)
+    assert box.exec("find . | sort").stdout == b".\n./d\n./d/f\n"
+    if box.tier is not Tier.PROCESS:
+        assert box.exec("stat -c %a d d/f").stdout == b"1777\n666\n"
+
+
+def test_a_large_file_comes_out_and_a_large_snapshot_does_too():
+    if why := missing(Tier.BUBBLEWRAP):
+        pytest.skip(f"bubblewrap: {why}")
+    with BlockingSandbox(SandboxPolicy()) as box:
+        assert box.exec("head -c 200000000 /dev/zero > big").code == 0
+        assert len(box.read("big")) == 200_000_000
+        held = box.snapshot()
+        assert len(held) > 200_000_000
+        box.restore(held)
+        assert box.exec("stat -c %s big").stdout == b"200000000\n"
+
+
+def test_a_workspace_too_large_for_its_archive_is_refused(box):
+    box.exec("for i in 1 2 3 4 5; do truncate -s 8000000 sparse$i; done")
+    with pytest.raises(FileRefused, match="too large"):
+        box.snapshot()
+    assert box.exec("echo on").stdout == b"on\n"
+
+
+def test_commands_that_leave_children_behind_as_they_run_are_reaped(box):
+    ran = box.exec("for i in $(seq 200); do sh -c 'true &'; done; echo done")
+    assert (ran.stdout, ran.stderr) == (b"done\n", b"")
+
+
+def test_what_runs_ends_with_the_sandbox(box):
+    async def given_up():
+        task = asyncio.create_task(box._box.exec("exec sleep 4242"))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await box._box.close()
+
+    asyncio.run_coroutine_threadsafe(given_up(), box._loop).result()
+    until = time.monotonic() + 5.0
+    while running(b"sleep\x004242") and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not running(b"sleep\x004242")
+
+
+def running(command: bytes) -> bool:
+    found = False
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found |= (entry / "cmdline").read_bytes().startswith(command)
+    return found
+
+
 def test_a_nul_is_the_callers_mistake(box):
     for wrong in (lambda: box.exec("a\0b"), lambda: box.read("a\0b"), lambda: box.exec("a", env={"A": "\0"})):
         with pytest.raises(ValueError, match="NUL"):
@@ -123,7 +183,8 @@ def test_what_is_asked_at_once_is_done_one_after_the_other(box):
 def test_a_closed_one_is_gone(box):
     box.close()
     box.close()
-    assert not box._thread.is_alive()
+    with pytest.raises(SandboxLost, match="it was closed"):
+        box.exec("true")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +192,7 @@ def test_a_closed_one_is_gone(box):
     [
         (SandboxPolicy(memory_mb=1), "sandbox.memory_mb=1: "),
         (SandboxPolicy(processes=10**6), "sandbox.processes=1000000: "),
+        (SandboxPolicy(disk_mb=600), "sandbox.disk_mb=600: a snapshot of so much does not fit into memory_mb=512"),
         (SandboxPolicy(wall_s=0.0), "sandbox.wall_s=0.0: "),
         (SandboxPolicy(minimum="virtual machine"), "sandbox.minimum=virtual machine: "),
         (SandboxPolicy(minimum="process"), "sandbox.minimum=process: a plain process confines nothing"),
@@ -138,7 +200,18 @@ def test_a_closed_one_is_gone(box):
         (SandboxPolicy(read_only=["/nowhere/at/all"]), "sandbox.read_only=/nowhere/at/all: is not a folder here"),
         *[
             (SandboxPolicy(read_only=[place]), f"sandbox.read_only={place}: holds what a sandbox must not see")
-            for place in ("/", "/etc", "/proc", "/usr/../root", "/var/../var", "/dev", "/run", "/sys", "/tmp")
+            for place in (
+                "/",
+                "/etc",
+                "/proc",
+                "/proc/self",
+                "/usr/../etc",
+                "/var/../var",
+                "/dev",
+                "/run",
+                "/sys/kernel",
+                "/tmp",
+            )
         ],
     ],
 )
@@ -155,6 +228,39 @@ def test_a_link_to_a_hidden_folder_is_refused_too(tmp_path):
     (tmp_path / ".ssh").mkdir()
     with pytest.raises(UserError, match="must not see"):
         SandboxPolicy(read_only=[str(tmp_path / ".ssh")]).check("env.kwargs.sandbox")
+    with pytest.raises(UserError, match="must not see"):
+        SandboxPolicy(read_only=[str(Path.home())]).check("env.kwargs.sandbox")
+
+
+def test_a_folder_that_is_shown_is_there_and_read_only(tmp_path):
+    if why := missing(Tier.BUBBLEWRAP):
+        pytest.skip(f"bubblewrap: {why}")
+    shown = tmp_path / ".venv" / "data"
+    shown.mkdir(parents=True)
+    (shown / "given").write_text("seen")
+    tmp_path.chmod(0o755)
+    (tmp_path / "beside").write_text("hidden")
+    with BlockingSandbox(SandboxPolicy(read_only=[str(shown)])) as box:
+        ran = box.exec(f"cat {shown}/given; echo x > {shown}/given; cat {tmp_path}/beside")
+    assert ran.stdout == b"seen"
+    assert (shown / "given").read_text() == "seen"
+
+
+def test_a_bwrap_that_does_not_start_leaves_nothing(monkeypatch):
+    if why := missing(Tier.BUBBLEWRAP):
+        pytest.skip(f"bubblewrap: {why}")
+    removed = []
+    monkeypatch.setattr(Cgroup, "remove", lambda group: removed.append(group))
+    monkeypatch.setattr("turnwise.sandbox.bubblewrap.make", lambda *_: Cgroup(()))
+    monkeypatch.setattr("shutil.which", lambda _: "/nowhere/bwrap")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(SandboxLost, match="did not start"):
+        BlockingSandbox()
+    monkeypatch.setattr("shutil.which", lambda _: "/bin/false")
+    with pytest.raises(SandboxLost, match="did not start: it said nothing"):
+        BlockingSandbox()
+    assert len(removed) == 2
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_weaker_than_asked_is_an_error_that_says_why(monkeypatch):
@@ -176,14 +282,14 @@ def test_a_control_group_that_cannot_be_joined_is_not_used(tmp_path, monkeypatch
     monkeypatch.setattr("turnwise.sandbox.cgroup.is_usable", is_usable.__wrapped__)
     assert is_usable.__wrapped__(), "ordinary folders take any file"
     monkeypatch.setattr(Cgroup, "add", refuse)
-    assert make("x", SandboxPolicy()) is None
+    assert make(SandboxPolicy()) is None
 
 
 def test_without_control_groups_every_process_has_its_limits(monkeypatch):
     if why := missing(Tier.BUBBLEWRAP):
         pytest.skip(f"bubblewrap: {why}")
     monkeypatch.setattr("turnwise.sandbox.bubblewrap.make", lambda *_: None)
-    with BlockingSandbox(SandboxPolicy(memory_mb=200, processes=20)) as box:
+    with BlockingSandbox(SandboxPolicy(memory_mb=200, disk_mb=100, processes=20)) as box:
         ran = box.exec("ulimit -v; python3 -c 'bytearray(300 * 2**20)'")
         assert ran.stdout == b"204800\n"
         assert b"MemoryError" in ran.stderr
@@ -207,10 +313,12 @@ LIES = {
     "a size below 0": framed({**SOUND, "size": -1}),
     "a size beyond the limit": framed({**SOUND, "size": 2**40}),
     "a size that is no number": framed({**SOUND, "size": "9"}),
+    "a deep header": struct.pack(">I", 60_000) + b"[" * 60_000,
     "a list": framed([]),  # type: ignore[arg-type]
     "more kept than sent": framed({**SOUND, "kept": [5, 0]}),
     "kept below 0": framed({**SOUND, "kept": [-1, 1]}),
     "a code that is no number": framed({**SOUND, "code": "0"}),
+    "too many seconds": framed({**SOUND, "seconds": 10**400}),
     "no seconds": framed({**SOUND, "seconds": []}),
     "nothing": b"",
 }
@@ -224,7 +332,7 @@ def test_an_inside_that_lies_is_ended_and_nothing_is_believed(lie):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
-        box = Served(Tier.PROCESS, SandboxPolicy(), process)
+        box = Served(Tier.PROCESS, SandboxPolicy(), PipeLink(process))
         with pytest.raises(SandboxLost, match="the sandbox is gone: "):
             await box.exec("true")
         with pytest.raises(SandboxLost):
@@ -245,7 +353,7 @@ def test_a_refusal_in_other_words_is_a_denial():
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
-        box = Served(Tier.PROCESS, SandboxPolicy(), process)
+        box = Served(Tier.PROCESS, SandboxPolicy(), PipeLink(process))
         with pytest.raises(FileRefused, match="x: denied"):
             await box.read("x")
         await box.close()
@@ -260,7 +368,7 @@ def test_who_does_not_answer_is_ended(monkeypatch):
         process = await asyncio.create_subprocess_exec(
             "sleep", "60", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
-        box = Served(Tier.PROCESS, SandboxPolicy(), process)
+        box = Served(Tier.PROCESS, SandboxPolicy(), PipeLink(process))
         with pytest.raises(SandboxLost, match=r"no answer within 0\.3 s"):
             await box.exec("true", deadline_s=0.1)
         assert process.returncode == -9

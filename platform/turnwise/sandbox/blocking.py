@@ -12,7 +12,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Self, TypeVar
 
-from turnwise.sandbox import Ran, Sandbox, Tier
+from turnwise.sandbox import Ran, Sandbox, SandboxLost, Tier
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import open_sandbox
 
@@ -67,9 +67,21 @@ class BlockingSandbox:
         self.close()
 
     def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        if not self._thread.is_alive():
+            work.close()
+            raise SandboxLost("the sandbox is gone: it was closed")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_others() -> None:
+    """Cancel what is still under way (a start that was interrupted, say), so that it cleans up."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

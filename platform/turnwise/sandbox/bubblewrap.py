@@ -17,13 +17,15 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import IO
 
 from turnwise.sandbox import SandboxLost, Tier
 from turnwise.sandbox.cgroup import Cgroup, make
-from turnwise.sandbox.policy import MIB, SandboxPolicy, interpreter
+from turnwise.sandbox.link import PipeLink
+from turnwise.sandbox.policy import MIB, TMP_MB, SandboxPolicy, interpreter
 from turnwise.sandbox.seccomp import program
 from turnwise.sandbox.served import INSIDE, START_S, WORKSPACE, Served, limits, settings
 
@@ -42,15 +44,14 @@ DATA = {
     "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
 }
 FROM_HOST = ("/etc/alternatives", "/etc/ld.so.cache")
-TMP_MB = 64
 
 
-class BubblewrapSandbox(Served):
-    """A sandbox of this tier; `open_bubblewrap` opens one."""
+class BubblewrapLink(PipeLink):
+    """A process of bwrap, the first one inside, and their control group."""
 
-    def __init__(self, policy: SandboxPolicy, process: asyncio.subprocess.Process, cgroup: Cgroup | None) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, cgroup: Cgroup | None) -> None:
         """Take over the process of bwrap and the control group."""
-        super().__init__(Tier.BUBBLEWRAP, policy, process)
+        super().__init__(process)
         self._cgroup = cgroup
         self._first: int | None = None
 
@@ -60,87 +61,121 @@ class BubblewrapSandbox(Served):
         if self._cgroup is not None:
             self._cgroup.add(first)
 
-    async def close(self) -> None:
-        """End everything in it."""
-        await super().close()
+    def end(self) -> None:
+        """Kill the first process; bwrap ends with it."""
+        if self._first is None:
+            super().end()
+            return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._first, signal.SIGKILL)
+
+    async def close(self) -> str:
+        """End everything inside."""
+        how = await super().close()
         if self._first is not None:
             os.close(self._first)
             self._first = None
         if self._cgroup is not None:
             await asyncio.to_thread(self._cgroup.remove)
-
-    def _end(self) -> None:
-        if self._first is None:
-            super()._end()
-            return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._first, signal.SIGKILL)  # bwrap ends with it
+        return how
 
 
-async def open_bubblewrap(policy: SandboxPolicy) -> BubblewrapSandbox:
+async def open_bubblewrap(policy: SandboxPolicy) -> Served:
     """Start a sandbox; `SandboxLost` if it does not come up."""
-    cgroup = make(secrets.token_hex(8), policy)
-    with contextlib.ExitStack() as stack:
-        hold_read, hold_write = os.pipe()  # bwrap waits for a byte, until it is in its control group
-        stack.callback(os.close, hold_write)
-        status_read, status_write = os.pipe()
-        stack.callback(os.close, status_read)
-        descriptors = [hold_read, status_write]
-        said = stack.enter_context(tempfile.TemporaryFile())
-        command = _command(policy, descriptors, has_cgroup=cgroup is not None)
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        passed = Passed(theirs)
+        hold = passed.reader(ours)  # bwrap waits for a byte, until it is in its control group
+        status = passed.writer(ours)
+        said = ours.enter_context(tempfile.TemporaryFile())
+        cgroup = make(policy)
         try:
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *_command(policy, passed, has_cgroup=cgroup is not None),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=said,
                 env={},
                 cwd="/",
-                pass_fds=descriptors,
+                pass_fds=passed.numbers,
                 start_new_session=True,
                 limit=MIB,
             )
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-        sandbox = BubblewrapSandbox(policy, process, cgroup)
-        try:
-            sandbox.hold(await asyncio.wait_for(asyncio.to_thread(_first_process, status_read), START_S))
-            os.write(hold_write, b"x")
-            await sandbox.exec(["/bin/true"], deadline_s=START_S)
         except BaseException as error:
-            await sandbox.close()
-            if isinstance(error, OSError | ValueError | SandboxLost):  # a TimeoutError is an OSError
+            if cgroup is not None:
+                cgroup.remove()
+            if isinstance(error, OSError):
+                raise SandboxLost(f"bubblewrap did not start: {error}") from error
+            raise
+        finally:
+            theirs.close()
+        link = BubblewrapLink(process, cgroup)
+        try:
+            link.hold(await asyncio.wait_for(asyncio.to_thread(_first_process, status), START_S))
+            os.write(hold, b"x")
+        except BaseException as error:
+            await link.close()
+            if isinstance(error, OSError | ValueError):  # a TimeoutError is an OSError
                 raise SandboxLost(f"bubblewrap did not start: {_text(said)}") from error
             raise
-        return sandbox
+        return await Served(Tier.BUBBLEWRAP, policy, link).begin(lambda: _text(said))
 
 
-def _command(policy: SandboxPolicy, descriptors: list[int], *, has_cgroup: bool) -> list[str]:
-    """Return bwrap's command line. `descriptors`: what it waits for and where it reports; what it reads is added."""
+class Passed:
+    """The descriptors that bwrap is given, the first to wait for, the second to report to."""
 
-    def data(content: bytes) -> str:
-        descriptors.append(_data(content))
-        return str(descriptors[-1])
+    def __init__(self, closing: contextlib.ExitStack) -> None:
+        """`closing` closes ours of them."""
+        self.numbers: list[int] = []
+        self._closing = closing
 
+    def reader(self, ours: contextlib.ExitStack) -> int:
+        """Pass the reading end of a pipe; return the other one."""
+        read, write = os.pipe()
+        ours.callback(os.close, write)
+        self._add(read)
+        return write
+
+    def writer(self, ours: contextlib.ExitStack) -> int:
+        """Pass the writing end of a pipe; return the other one."""
+        read, write = os.pipe()
+        ours.callback(os.close, read)
+        self._add(write)
+        return read
+
+    def data(self, content: bytes) -> str:
+        """Pass a file with this content; return its number as bwrap's command line wants it."""
+        number = os.memfd_create("turnwise", os.MFD_CLOEXEC)
+        self._add(number)
+        os.write(number, content)
+        os.lseek(number, 0, os.SEEK_SET)
+        return str(number)
+
+    def _add(self, number: int) -> None:
+        self._closing.callback(os.close, number)
+        self.numbers.append(number)
+
+
+def _command(policy: SandboxPolicy, passed: Passed, *, has_cgroup: bool) -> list[str]:
+    """Return bwrap's command line; what it reads is added to `passed`."""
+    held, status = passed.numbers
     uid = FIRST_UID + secrets.randbelow(NUM_UIDS) if os.geteuid() == 0 else None
     words = [shutil.which("bwrap") or "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     words += ["--unshare-cgroup", "--die-with-parent", "--as-pid-1", "--new-session", "--hostname", "sandbox"]
-    words += ["--cap-drop", "ALL", "--seccomp", data(program())]
-    words += ["--block-fd", str(descriptors[0]), "--json-status-fd", str(descriptors[1])]
+    words += ["--cap-drop", "ALL", "--seccomp", passed.data(program())]
+    words += ["--block-fd", str(held), "--json-status-fd", str(status)]
     if uid is None:
         words += ["--unshare-user", "--uid", str(AGENT), "--gid", str(AGENT), "--disable-userns"]
     else:
         words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
-    words += _shown(policy)
-    for name, text in DATA.items():
-        words += ["--perms", "0444", "--ro-bind-data", data(text.format(uid=uid or AGENT).encode()), name]
-    served = "/run/turnwise/inside.py"
-    words += ["--perms", "0444", "--ro-bind-data", data(INSIDE.read_bytes()), served]
     words += ["--proc", "/proc", "--dev", "/dev", *_memory("/dev/shm", TMP_MB), "--remount-ro", "/dev"]
-    words += [*_memory("/tmp", TMP_MB), *_memory(WORKSPACE, policy.disk_mb), "--remount-ro", "/", "--chdir", WORKSPACE]
+    words += [*_memory("/tmp", TMP_MB), *_memory(WORKSPACE, policy.disk_mb), *_shown(policy)]
+    for name, text in DATA.items():
+        words += ["--perms", "0444", "--ro-bind-data", passed.data(text.format(uid=uid or AGENT).encode()), name]
+    served = "/run/turnwise/inside.py"
+    words += ["--perms", "0444", "--ro-bind-data", passed.data(INSIDE.read_bytes()), served]
+    words += ["--remount-ro", "/", "--chdir", WORKSPACE]
     told = settings(WORKSPACE, limits(policy, has_cgroup=has_cgroup), _environment(), is_alone=True, uid=uid)
-    python = next((interpreter() / "bin").glob("python3.*[0-9]"))
+    python = interpreter() / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     return [*words, "--", str(python), "-I", "-S", served, told]
 
 
@@ -187,10 +222,3 @@ def _first_process(status: int) -> int:
 def _text(said: IO[bytes]) -> str:
     said.seek(0)
     return " ".join(said.read(2000).decode(errors="replace").split()) or "it said nothing"
-
-
-def _data(data: bytes) -> int:
-    descriptor = os.memfd_create("turnwise", os.MFD_CLOEXEC)
-    os.write(descriptor, data)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor

@@ -5,17 +5,26 @@ Version 2 of the interface, or version 1's controllers one by one. Without eithe
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import secrets
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from turnwise.sandbox.policy import MIB, SandboxPolicy
+from turnwise.sandbox.policy import MIB, TMP_MB, SandboxPolicy
 
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "turnwise-"
+"""Before the id of the owner's process, which tells what a killed one left."""
+
+IF_THERE = ("memory.swap.max",)
+"""Files that a machine without swap does not have."""
+
+SERVER_MB = 32
+"""MiB for the process that serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +52,20 @@ class Cgroup:
                     break
 
 
-def make(name: str, policy: SandboxPolicy) -> Cgroup | None:
+def make(policy: SandboxPolicy) -> Cgroup | None:
     """Return a new group with the policy's limits; None where none can be made with both, or joined."""
-    return _made(name, policy) if is_usable() else None
+    return _made(policy) if is_usable() else None
 
 
 @functools.cache
 def is_usable() -> bool:
-    """Return whether a group can be made here and a process be put into it."""
-    group = _made(f"probe-{secrets.token_hex(8)}", SandboxPolicy())
+    """Return whether a group can be made here and a process be put into it; what killed owners left goes first."""
+    for folder in (*ROOT.glob(f"{PREFIX}*"), *ROOT.glob(f"*/{PREFIX}*")):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path("/proc", owner).exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    group = _made(SandboxPolicy())
     if group is None:
         return False
     probe = subprocess.Popen(["sleep", "10"])
@@ -66,16 +80,18 @@ def is_usable() -> bool:
     return True
 
 
-def _made(name: str, policy: SandboxPolicy) -> Cgroup | None:
+def _made(policy: SandboxPolicy) -> Cgroup | None:
+    name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
     limits = _limits(policy)
     made: list[Path] = []
     for parent, values in limits:
-        folder = parent / f"{PREFIX}{name}"
+        folder = parent / name
         try:
             folder.mkdir()
             made.append(folder)
             for file, value in values.items():
-                (folder / file).write_text(str(value))
+                if file not in IF_THERE or (folder / file).exists():
+                    (folder / file).write_text(str(value))
         except OSError:
             Cgroup(tuple(made)).remove()
             return None
@@ -83,12 +99,8 @@ def _made(name: str, policy: SandboxPolicy) -> Cgroup | None:
 
 
 def _limits(policy: SandboxPolicy) -> list[tuple[Path, dict[str, int]]]:
-    memory, spare = policy.memory_mb * MIB, 2  # bwrap and what serves inside
+    files_mb = policy.disk_mb + 2 * TMP_MB  # they lie in memory, and must not end who serves
+    memory, pids = (policy.memory_mb + files_mb + SERVER_MB) * MIB, policy.processes + 2  # bwrap and who serves
     if (ROOT / "cgroup.controllers").is_file():
-        values = {"memory.max": memory, "pids.max": policy.processes + spare}
-        swap = {"memory.swap.max": 0} if (ROOT / "memory.swap.max").exists() else {}
-        return [(ROOT, {**values, **swap})]
-    return [
-        (ROOT / "memory", {"memory.limit_in_bytes": memory}),
-        (ROOT / "pids", {"pids.max": policy.processes + spare}),
-    ]
+        return [(ROOT, {"memory.max": memory, "memory.swap.max": 0, "pids.max": pids})]
+    return [(ROOT / "memory", {"memory.limit_in_bytes": memory}), (ROOT / "pids", {"pids.max": pids})]

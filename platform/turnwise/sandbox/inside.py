@@ -28,8 +28,9 @@ from collections.abc import Callable
 from typing import Any
 
 Header = dict[str, Any]
-Answer = tuple[Header, bytes]
+Answer = tuple[Header, bytes | memoryview]
 
+PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_CAPBSET_DROP = 24
 CAPABILITY_VERSION = 0x20080522
@@ -45,8 +46,10 @@ class Refused(Exception):  # noqa: N818
 
 def main() -> None:
     """Serve until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first process gets no signal from inside that it does not handle
     settings = json.loads(sys.argv[1])
     become_user(settings["uid"])
+    close_others()
     requests, replies = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
@@ -75,6 +78,14 @@ def become_user(uid: int | None) -> None:
     library.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def close_others() -> None:
+    """Close what was left open by whoever started us; what is opened from here on, no command inherits."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
 def receive(descriptor: int) -> tuple[dict[str, Any], bytes] | None:
     """Return the next header and its bytes; None at the end."""
     length = exactly(descriptor, 4)
@@ -98,12 +109,13 @@ def exactly(descriptor: int, size: int) -> bytes | None:
     return b"".join(parts)
 
 
-def send(descriptor: int, header: Header, payload: bytes) -> None:
+def send(descriptor: int, header: Header, payload: bytes | memoryview) -> None:
     """Write one message."""
     head = json.dumps({**header, "size": len(payload)}).encode()
-    rest = memoryview(struct.pack(">I", len(head)) + head + payload)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    for part in (struct.pack(">I", len(head)) + head, payload):  # not joined: it may be large
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
 
 
 def run(header: Header, stdin: bytes, settings: Header) -> Answer:
@@ -115,7 +127,7 @@ def run(header: Header, stdin: bytes, settings: Header) -> Answer:
         said = f"sandbox: {error.strerror}\n".encode()  # no process more to be had
         return {"code": 126, "num": [0, len(said)], "kept": [0, len(said)], "seconds": 0.0}, said
     output = Output(pipes, stdin, header["output_bytes"], settings["requests"])
-    status = waited(pid, output, began + header["deadline_s"])
+    status = waited(pid, output, began + header["deadline_s"], -1 if settings["is_alone"] else pid)
     end_everything(pid, settings)
     output.drain(DRAIN_S)
     output.close()
@@ -145,9 +157,10 @@ def started(header: Header, settings: Header) -> tuple[int, tuple[int, int, int]
 def become(header: Header, settings: Header, descriptors: tuple[int, int, int]) -> None:
     """Turn this process into the command."""
     os.setsid()
+    if not settings["is_alone"]:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     for target, number in enumerate(descriptors):
         os.dup2(number, target)
-    os.closerange(3, 1024)
     os.chdir(header["cwd"])
     for name, value in settings["limits"].items():
         limit = getattr(resource, name)
@@ -236,13 +249,15 @@ class Output:
         del self.outputs[number]
 
 
-def waited(pid: int, output: Output, until: float) -> int | None:
-    """Return the command's wait status, or None where the deadline came first."""
+def waited(pid: int, output: Output, until: float, whose: int) -> int | None:
+    """Return the command's wait status, or None where the deadline came first; `whose` ends are taken, -1: all."""
     pause = 0.001
     while time.monotonic() < until:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
+        found, status = os.waitpid(whose, os.WNOHANG)
+        if found == pid:
             return status
+        if found:
+            continue
         pause = 0.001 if output.step(min(pause, until - time.monotonic())) else min(2 * pause, 0.02)
     return None
 
@@ -306,14 +321,26 @@ def write(header: Header, data: bytes, settings: Header) -> Answer:
 
 def pack(header: Header, _: bytes, settings: Header) -> Answer:
     """Return the workspace as a tar archive."""
-    packed = io.BytesIO()
+    packed = Bounded(header["max_bytes"])
     with refusals(), tarfile.open(fileobj=packed, mode="w") as archive:
         for name in sorted(os.listdir(".")):
             archive.add(name, filter=plain)
-    data = packed.getvalue()
-    if len(data) > header["max_bytes"]:
-        raise Refused("too large")
-    return {}, data
+    return {}, packed.getbuffer()
+
+
+class Bounded(io.BytesIO):
+    """Bytes up to a size."""
+
+    def __init__(self, most: int) -> None:
+        """Take the size."""
+        super().__init__()
+        self.most = most
+
+    def write(self, data: Any) -> int:
+        """Write, or refuse."""
+        if self.tell() + len(data) > self.most:
+            raise Refused("too large")
+        return super().write(data)
 
 
 def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -322,21 +349,37 @@ def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def unpack(header: Header, data: bytes, settings: Header) -> Answer:
-    """Make the workspace what the archive holds."""
+    """Make the workspace what the archive holds; nothing is touched if a name in it leads out.
+
+    Links may lead anywhere in a sandbox, as they may without an archive; a plain process has Python's filter for data.
+    """
     with refusals():
-        for name in os.listdir("."):
-            if os.path.isdir(name) and not os.path.islink(name):
-                shutil.rmtree(name)
-            else:
-                os.unlink(name)
         try:
             with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                archive.extractall(".", filter="data")
+                for member in archive.getmembers():
+                    if member.name.startswith("/") or ".." in member.name.split("/") or plain(member) is None:
+                        raise Refused("denied")
+                clear()
+                archive.extractall(".", filter="fully_trusted" if settings["is_alone"] else "data")
         except tarfile.FilterError as error:
             raise Refused("denied") from error
         except tarfile.TarError as error:
             raise Refused("not a file") from error
     return {}, b""
+
+
+def clear() -> None:
+    """Empty the workspace, whatever its folders forbid."""
+    for folder, names, _ in os.walk("."):
+        for name in names:
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    for name in os.listdir("."):
+        if os.path.isdir(name) and not os.path.islink(name):
+            shutil.rmtree(name)
+        else:
+            os.unlink(name)
 
 
 class refusals:  # noqa: N801
@@ -351,7 +394,7 @@ class refusals:  # noqa: N801
             raise Refused(REASONS.get(error.errno or 0, "denied")) from error
         if isinstance(error, ValueError):
             raise Refused("denied") from error
-        if isinstance(error, MemoryError):
+        if isinstance(error, MemoryError | RecursionError):
             raise Refused("too large") from error
 
 

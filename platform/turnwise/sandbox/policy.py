@@ -18,8 +18,17 @@ from turnwise.sandbox import Tier
 
 MIB = 2**20
 
-FORBIDDEN = ("/", "/dev", "/etc", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/var")
-"""Host folders that are never shown as a whole, and whose sockets, keys and processes a sandbox must not see."""
+TMP_MB = 64
+"""MiB of files in each of `/tmp` and `/dev/shm`, beside those in the workspace."""
+
+FORBIDDEN = ("/", "/home", "/root", "/tmp", "/var", "/var/lib", "/var/log", "/var/spool")
+"""Host folders that are never shown as a whole, since they hold keys, sockets and what belongs to others."""
+
+WITHIN = ("/dev", "/etc", "/proc", "/run", "/sys")
+"""Host folders of which no part is shown."""
+
+HIDDEN_BUT_HARMLESS = (".pyenv", ".venv")
+"""Names with a dot that may be shown: where a Python is."""
 
 
 @dataclass
@@ -31,7 +40,9 @@ class SandboxPolicy:
     )
     unsafe_process: bool = key(False, "allow the tier process, which confines nothing: for code that you trust")
     read_only: list[str] = key([], "folders of the host that are shown inside, at the same place, read-only")  # noqa: RUF009
-    memory_mb: int = key(512, "MiB of memory in all where there is a cgroup, else for each process", at_least=16)
+    memory_mb: int = key(
+        512, "MiB of memory for processes, in all where there is a control group, else each", at_least=16
+    )
     processes: int = key(64, "processes and threads at once", at_least=4, at_most=4096)
     disk_mb: int = key(256, "MiB of files in the workspace; they are held in memory", at_least=1)
     files: int = key(256, "open files of a process", at_least=16)
@@ -45,6 +56,9 @@ class SandboxPolicy:
         if self.minimum == Tier.PROCESS and not self.unsafe_process:
             problem = "a plain process confines nothing"
             raise UserError(f"{field}.minimum", self.minimum, problem, "set unsafe_process=true if the code is trusted")
+        if self.disk_mb > self.memory_mb:
+            problem = f"a snapshot of so much does not fit into memory_mb={self.memory_mb}"
+            raise UserError(f"{field}.disk_mb", self.disk_mb, problem, f"set {field}.memory_mb to at least this")
         for shown in self.read_only:
             _check_shown(f"{field}.read_only", shown)
 
@@ -61,6 +75,9 @@ def _check_shown(field: str, shown: str) -> None:
     real = path.resolve()
     if not real.is_dir():
         raise UserError(field, shown, "is not a folder here", "name one that is there")
-    if str(real) in FORBIDDEN or any(part.startswith(".") and part != ".pyenv" for part in real.parts):
+    is_home = real in (Path.home(), Path("/home") / real.name)
+    is_within = any(real.is_relative_to(folder) for folder in WITHIN)
+    is_hidden = any(part.startswith(".") and part not in HIDDEN_BUT_HARMLESS for part in real.parts)
+    if str(real) in FORBIDDEN or is_home or is_within or is_hidden:
         problem = "holds what a sandbox must not see (keys, sockets, other processes)"
         raise UserError(field, shown, problem, "name the one folder that is needed")

@@ -14,32 +14,37 @@ import sys
 import tempfile
 from pathlib import Path
 
-from turnwise.sandbox import SandboxLost, Tier
+from turnwise.sandbox import Tier
+from turnwise.sandbox.link import PipeLink
 from turnwise.sandbox.policy import MIB, SandboxPolicy
-from turnwise.sandbox.served import INSIDE, START_S, Served, limits, settings
+from turnwise.sandbox.served import INSIDE, Served, limits, settings
 
 PREFIX = "turnwise-sandbox-"
 
 
-class ProcessSandbox(Served):
-    """A sandbox of this tier; `open_process` opens one."""
+class ProcessLink(PipeLink):
+    """A process, its group and its folder."""
 
-    def __init__(self, policy: SandboxPolicy, process: asyncio.subprocess.Process, folder: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
         """Take over the process and its folder."""
-        super().__init__(Tier.PROCESS, policy, process)
+        super().__init__(process)
         self._folder = folder
 
-    async def close(self) -> None:
-        """End it and remove the folder."""
-        await super().close()
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Kill the group; the command that runs has one of its own, and ends with it."""
+        if self._process.returncode is not None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
+    async def close(self) -> str:
+        """Kill the group and remove the folder."""
+        how = await super().close()
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        return how
 
-async def open_process(policy: SandboxPolicy) -> ProcessSandbox:
+
+async def open_process(policy: SandboxPolicy) -> Served:
     """Start one; `SandboxLost` if it does not come up."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}
@@ -54,12 +59,5 @@ async def open_process(policy: SandboxPolicy) -> ProcessSandbox:
         start_new_session=True,
         limit=MIB,
     )
-    sandbox = ProcessSandbox(policy, process, folder)
-    try:
-        await sandbox.exec(["/bin/true"], deadline_s=START_S)
-    except BaseException as error:
-        await sandbox.close()
-        if isinstance(error, OSError | SandboxLost):
-            raise SandboxLost("a plain process did not start") from error
-        raise
-    return sandbox
+    sandbox = Served(Tier.PROCESS, policy, ProcessLink(process, folder))
+    return await sandbox.begin(lambda: "a plain process did not answer")

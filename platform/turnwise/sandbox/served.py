@@ -1,4 +1,4 @@
-"""The outer end of `inside.py`: a sandbox behind a pipe. What starts the process differs by tier.
+"""The outer end of `inside.py`: a sandbox behind a link. What starts its inside differs by tier.
 
 Nothing that comes back is believed: sizes are bounded before they are read, and whoever does not answer is ended. One
 thing at a time is asked of a sandbox.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
+from turnwise.sandbox.link import Link
 from turnwise.sandbox.policy import MIB, SandboxPolicy
 
 INSIDE = Path(__file__).with_name("inside.py")
@@ -30,11 +31,11 @@ START_S = 20.0
 
 
 class Served:
-    """A sandbox whose inside answers over a pipe."""
+    """A sandbox whose inside answers over a link."""
 
-    def __init__(self, tier: Tier, policy: SandboxPolicy, process: asyncio.subprocess.Process) -> None:
-        """Take over the process that serves; `close` ends it."""
-        self.tier, self._policy, self._process = tier, policy, process
+    def __init__(self, tier: Tier, policy: SandboxPolicy, link: Link) -> None:
+        """Take over the link; `close` ends it."""
+        self.tier, self._policy, self._link = tier, policy, link
         self._lock = asyncio.Lock()
         self._lost: str | None = None
 
@@ -78,13 +79,18 @@ class Served:
     async def close(self) -> None:
         """End the process, and with it everything inside."""
         self._lost = self._lost or "it was closed"
-        self._end()
-        await self._process.wait()
+        await self._link.close()
 
-    def _end(self) -> None:
-        """Kill what serves; what it ran ends with it."""
-        if self._process.returncode is None:
-            self._process.kill()
+    async def begin(self, said: Callable[[], str]) -> Self:
+        """Return the sandbox once it answers; if it does not, close it and raise `SandboxLost` with what was said."""
+        try:
+            await self.exec(["/bin/true"], deadline_s=START_S)
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, SandboxLost):
+                raise SandboxLost(f"the sandbox did not start ({self.tier.value}): {said()}") from error
+            raise
+        return self
 
     @property
     def _disk_bytes(self) -> int:
@@ -110,34 +116,29 @@ class Served:
                 await self._lose(f"no answer within {limit_s + GRACE_S:g} s")
             except (OSError, EOFError):
                 await self._lose("its process ended")
-            except (ValueError, KeyError, TypeError, struct.error):
+            except (ValueError, KeyError, TypeError, RecursionError, struct.error):
                 await self._lose("it answered what is no answer")
             except asyncio.CancelledError:
                 self._lost = "a request was given up"
-                self._end()
+                self._link.end()
                 raise
             raise SandboxLost(f"the sandbox is gone: {self._lost}")
 
     async def _lose(self, why: str) -> None:
-        await self.close()
-        self._lost = f"{why} (exit status {self._process.returncode})"
+        self._lost = why
+        self._lost = f"{why} ({await self._link.close()})"
 
     async def _exchange(self, header: dict[str, Any], data: bytes, most: int) -> tuple[Any, bytes]:
-        writer, reader = self._process.stdin, self._process.stdout
-        assert writer is not None
-        assert reader is not None
         head = json.dumps({**header, "size": len(data)}).encode()
-        writer.write(struct.pack(">I", len(head)) + head)
-        writer.write(data)
-        await writer.drain()
-        length = struct.unpack(">I", await reader.readexactly(4))[0]
+        await self._link.send(struct.pack(">I", len(head)) + head + data)
+        length = struct.unpack(">I", await self._link.receive(4))[0]
         if length > MAX_HEADER:
             raise ValueError("a header beyond its size")
-        answer = json.loads(await reader.readexactly(length))
+        answer = json.loads(await self._link.receive(length))
         size = answer["size"]
         if type(size) is not int or not 0 <= size <= most:
             raise ValueError("an answer beyond its size")
-        return answer, await reader.readexactly(size)
+        return answer, await self._link.receive(size)
 
     def _ran(self, header: Any, data: bytes) -> Ran:
         try:
@@ -147,9 +148,9 @@ class Served:
             if not is_sound or not (code is None or type(code) is int):
                 raise ValueError("numbers that do not fit")
             seconds = float(header["seconds"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             self._lost = "it answered what is no answer"
-            self._end()
+            self._link.end()
             raise SandboxLost(f"the sandbox is gone: {self._lost}") from error
         return Ran(
             code=code, stdout=data[:out], stderr=data[out:], num_stdout=num_out, num_stderr=num_err, seconds=seconds

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import shutil
-import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 from turnwise.errors import UserError
-from turnwise.sandbox import Sandbox, Tier
+from turnwise.sandbox import Sandbox, SandboxLost, Tier
 from turnwise.sandbox.bubblewrap import open_bubblewrap
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.process import open_process
 from turnwise.sandbox.seccomp import program
 
-PROBE_S = 5.0
 ORDER = tuple(Tier)
 
 
@@ -58,13 +58,16 @@ def _bubblewrap() -> str | None:
         program()
     except (ImportError, OSError, RuntimeError) as error:
         return f"no filter of system calls ({_one_line(error)}); install libseccomp2 and the package pyseccomp"
-    probe = ["bwrap", "--unshare-pid", "--unshare-net", "--die-with-parent", "--ro-bind", "/", "/", "/bin/true"]
+    with ThreadPoolExecutor(1) as apart:  # the caller may be in an event loop
+        return apart.submit(asyncio.run, _tried()).result()
+
+
+async def _tried() -> str | None:
+    """Return what keeps one from starting here."""
     try:
-        answer = subprocess.run(probe, capture_output=True, text=True, timeout=PROBE_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return _one_line(error)
-    if answer.returncode:
-        return f"it does not work here ({' '.join(answer.stderr.split())[:160]}); allow user namespaces"
+        await (await open_bubblewrap(SandboxPolicy())).close()
+    except (OSError, SandboxLost) as error:
+        return f"it does not work here ({_one_line(error)[:200]}); allow user namespaces, and take bwrap 0.8 or later"
     return None
 
 

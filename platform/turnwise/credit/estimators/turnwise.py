@@ -75,7 +75,9 @@ class TurnwiseConfig:
     )
     shrink: float = key(1.0, "visits that the turn's own baseline counts for beside those of its state", at_least=0)
     prior: float = key(
-        0.0, "visits that the mean over the batch's other tasks counts for in the baseline of every turn", at_least=0
+        0.0,
+        "visits that the mean over the batch's other tasks counts for in a baseline that has others of its own task",
+        at_least=0,
     )
     immediate: list[str] | None = key(  # noqa: RUF009
         None,
