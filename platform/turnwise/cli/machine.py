@@ -22,6 +22,7 @@ from typing import Any
 from turnwise.cluster import check_port, token_path
 from turnwise.errors import UserError
 from turnwise.sandbox import Tier
+from turnwise.sandbox.cgroup import ROOT, is_usable
 from turnwise.sandbox.tiers import missing
 
 PROBE_S = 5.0
@@ -241,11 +242,11 @@ def _tool(name: str, command: list[str], remedy: str) -> Finding:
 
 
 def _cgroup() -> Finding:
-    roots = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup/pids")]
-    writable = [str(root) for root in roots if root.is_dir() and os.access(root, os.W_OK)]
-    detail = f"writable: {', '.join(writable)}" if writable else "no cgroup can be written to"
-    remedy = "" if writable else "delegate a cgroup to this user, for limits on memory and processes"
-    return Finding(name="cgroup", status=_optional(bool(writable)), detail=detail, remedy=remedy)
+    if is_usable():
+        return Finding(name="cgroup", status=Status.OK, detail="sandboxes limit memory and processes in all")
+    remedy = "run as root for that; else memory is limited for each process"
+    detail = f"no group can be made and joined in {ROOT}"
+    return Finding(name="cgroup", status=Status.MISSING, detail=detail, remedy=remedy)
 
 
 def _token() -> Finding:

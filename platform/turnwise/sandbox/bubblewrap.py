@@ -174,7 +174,7 @@ def _command(policy: SandboxPolicy, passed: Passed, *, has_cgroup: bool) -> list
     served = "/run/turnwise/inside.py"
     words += ["--perms", "0444", "--ro-bind-data", passed.data(INSIDE.read_bytes()), served]
     words += ["--remount-ro", "/", "--chdir", WORKSPACE]
-    told = settings(WORKSPACE, limits(policy, has_cgroup=has_cgroup), _environment(), is_alone=True, uid=uid)
+    told = settings(WORKSPACE, limits(policy, in_all=has_cgroup), _environment(), is_alone=True, uid=uid)
     python = interpreter() / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     return [*words, "--", str(python), "-I", "-S", served, told]
 

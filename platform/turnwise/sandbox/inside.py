@@ -140,7 +140,12 @@ def run(header: Header, stdin: bytes, settings: Header) -> Answer:
 def started(header: Header, settings: Header) -> tuple[int, tuple[int, int, int]]:
     """Return the command's process id and our ends of its three pipes."""
     (theirs_in, ours_in), (ours_out, theirs_out), (ours_err, theirs_err) = (os.pipe() for _ in range(3))
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        for number in (theirs_in, ours_in, ours_out, theirs_out, ours_err, theirs_err):
+            os.close(number)
+        raise
     if pid == 0:
         try:
             become(header, settings, (theirs_in, theirs_out, theirs_err))

@@ -1,6 +1,7 @@
 """The tier `process`: a plain process of this user in a temporary folder. It confines nothing; for code that you trust.
 
-Deadlines, caps of output and the folder's end hold for code that means well; a process that leaves its group stays.
+Deadlines, caps of output and the folder's end hold for code that means well; a process that leaves its group stays, and
+memory and processes have no limit.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ async def open_process(policy: SandboxPolicy) -> Served:
     """Start one; `SandboxLost` if it does not come up."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "TMPDIR": str(folder), "LANG": "C.UTF-8"}
-    told = settings(str(folder), limits(policy, has_cgroup=True), env, is_alone=False)
+    told = settings(str(folder), limits(policy, in_all=True), env, is_alone=False)
     process = await asyncio.create_subprocess_exec(
         *[sys.executable, "-I", "-S", str(INSIDE), told],
         stdin=asyncio.subprocess.PIPE,

@@ -165,12 +165,10 @@ def settings(
     return json.dumps(told)
 
 
-def limits(policy: SandboxPolicy, *, has_cgroup: bool) -> dict[str, int]:
-    """Return the resource limits of every process; memory in all is a control group's, where there is one."""
+def limits(policy: SandboxPolicy, *, in_all: bool) -> dict[str, int]:
+    """Return the resource limits of every process; `in_all`: memory and processes are not to be limited by these."""
     found = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": policy.files, "RLIMIT_FSIZE": policy.disk_mb * MIB}
-    if has_cgroup:
-        return found
-    return {**found, "RLIMIT_NPROC": policy.processes, "RLIMIT_AS": policy.memory_mb * MIB}
+    return found if in_all else {**found, "RLIMIT_NPROC": policy.processes, "RLIMIT_AS": policy.memory_mb * MIB}
 
 
 def _given(value: float | None, otherwise: float) -> Any:
