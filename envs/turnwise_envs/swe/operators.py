@@ -156,7 +156,8 @@ def _of(node: ast.AST, text: _Text, names: Sequence[str]) -> Iterator[Edit]:
         operands = [node.left, *node.comparators]
         for operator, left, right in zip(node.ops, operands, operands[1:], strict=False):
             yield from _operator(COMPARISONS[type(operator)], left, right, text, "comparison")
-        yield from _shifted(node.comparators[-1], text)
+        if not isinstance(node.ops[-1], ast.Is | ast.IsNot | ast.In | ast.NotIn):
+            yield from _shifted(node.comparators[-1], text)
     elif isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
         yield from _operator(ARITHMETIC[type(node.op)], node.left, node.right, text, "operator")
         yield from _bare(node, text)

@@ -1,0 +1,207 @@
+"""What runs in the sandbox for `bench.py`: one test of a repository, as it is and with each of many edits.
+
+A request comes as JSON on standard input, the answers go as JSON to standard output. Every run is a fork of its own, so
+that none sees another's doings; what the runs share is the compiled code of the files that no edit touches. Nothing of
+Turnwise is imported here, and nobody outside believes more than words and numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.machinery
+import inspect
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+import unittest
+from types import CodeType, FrameType
+from typing import Any
+
+WORKSPACE = os.getcwd()
+MAX_TRACED = 4000
+CODE: dict[str, CodeType] = {}  # by file
+EDITED: dict[str, str] = {}  # texts that stand in for files
+
+
+class Loader(importlib.machinery.SourceFileLoader):
+    """Loads files from what is compiled already, and edited ones from their text."""
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Return a module's code."""
+        path = self.get_filename(fullname)
+        if path in EDITED:
+            return compile(EDITED[path], path, "exec", dont_inherit=True)
+        if path not in CODE:
+            code = super().get_code(fullname)
+            if code is not None:
+                CODE[path] = code
+        return CODE.get(path)
+
+
+def main() -> None:
+    """Answer one request."""
+    told = json.load(sys.stdin)
+    answers = os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
+    sys.dont_write_bytecode = True
+    sys.path[:0] = [os.path.normpath(os.path.join(WORKSPACE, told["root"])), WORKSPACE]
+    sys.path.append(told["site"])
+    files = importlib.machinery.FileFinder.path_hook((Loader, [".py"]))
+    sys.path_hooks.insert(0, lambda path: files(path) if path.startswith(WORKSPACE) else refuse(path))
+    sys.path_importer_cache.clear()
+    warm(told["test"])
+    found = [forked(told, None, told["first_s"])]
+    until = time.monotonic() + told["total_s"]
+    found += [forked(told, edit, min(told["each_s"], until - time.monotonic())) for edit in told["edits"]]
+    with open(answers, "w", encoding="utf-8") as file:
+        json.dump(found, file)
+
+
+def refuse(path: str) -> Any:
+    """Leave a folder to the other hooks."""
+    raise ImportError(path)
+
+
+def warm(test: str) -> None:
+    """Import the test once, so that what it needs is compiled, and forget what came from the repository."""
+    with contextlib.suppress(BaseException):
+        importlib.import_module(module_of(test))
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(WORKSPACE) and name != "__main__":
+            del sys.modules[name]
+
+
+def module_of(test: str) -> str:
+    """Return the name under which a test file is imported."""
+    return os.path.splitext(os.path.basename(test))[0]
+
+
+def forked(told: dict[str, Any], edit: dict[str, Any] | None, limit_s: float) -> dict[str, Any]:
+    """Run the test in a process of its own and return what it says; a time-out where no time is left."""
+    if limit_s <= 0:
+        return {"outcome": "Timeout"}
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(ours)
+            cpu = int(limit_s) + 2
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+            said = tried(told, edit)
+            with open(theirs, "w", encoding="utf-8") as file:
+                json.dump(said, file)
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    data = received(ours, limit_s)
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(ours)
+    if data is None:
+        return {"outcome": "Timeout"}
+    try:
+        return dict(json.loads(data))
+    except (ValueError, TypeError):
+        return {"outcome": "Exit"}
+
+
+def received(descriptor: int, limit_s: float) -> bytes | None:
+    """Return what comes until the other end closes; None if that takes too long."""
+    until = time.monotonic() + limit_s
+    parts: list[bytes] = []
+    while select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+        part = os.read(descriptor, 65536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+    return None
+
+
+def tried(told: dict[str, Any], edit: dict[str, Any] | None) -> dict[str, Any]:
+    """Run the test on an edited repository, or on the one that there is, with a trace of the lines that ran."""
+    traced: list[tuple[str, int]] = []
+    watched = ""
+    try:
+        if edit is not None:
+            watched = os.path.join(WORKSPACE, edit["path"])
+            with open(watched, encoding="utf-8") as file:
+                text = file.read()
+            EDITED[watched] = text[: edit["start"]] + edit["new"] + text[edit["end"] :]
+        module = importlib.import_module(module_of(told["test"]))
+        if edit is None:
+            sys.settrace(tracer(traced, os.path.join(WORKSPACE, told["test"])))
+        run(module)
+    except BaseException as error:  # noqa: BLE001 - whatever a test raises is its outcome
+        sys.settrace(None)
+        return {"outcome": name_of(error), "line": line_of(error, watched), "lines": traced}
+    sys.settrace(None)
+    return {"outcome": "", "lines": traced}
+
+
+def run(module: Any) -> None:
+    """Run the tests of a module, plain functions and unittest's; raises what the first failing one does."""
+    for name, test in list(vars(module).items()):
+        if name.startswith("test") and inspect.isfunction(test):
+            test()
+        elif isinstance(test, type) and issubclass(test, unittest.TestCase):
+            for case in unittest.defaultTestLoader.loadTestsFromTestCase(test):
+                case.debug()
+        elif name.startswith("Test") and isinstance(test, type):
+            run_class(test)
+
+
+def run_class(kind: type) -> None:
+    """Run the methods of a plain class of tests."""
+    for name in [name for name in dir(kind) if name.startswith("test")]:
+        case = kind()
+        for before in ("setup_method", "setUp"):
+            if hasattr(case, before):
+                getattr(case, before)()
+        getattr(case, name)()
+
+
+def tracer(traced: list[tuple[str, int]], test: str) -> Any:
+    """Return a trace function that writes down the repository's lines, each once, in the order of their first run."""
+    seen: set[tuple[str, int]] = set()
+
+    def lines(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "line":
+            place = (frame.f_code.co_filename[len(WORKSPACE) + 1 :], frame.f_lineno)
+            if place not in seen and len(seen) < MAX_TRACED:
+                seen.add(place)
+                traced.append(place)
+        return lines
+
+    def calls(frame: FrameType, event: str, argument: Any) -> Any:
+        path = frame.f_code.co_filename
+        return lines if path.startswith(WORKSPACE) and path != test else None
+
+    return calls
+
+
+def name_of(error: BaseException) -> str:
+    """Return what an error is called; pytest's own failure of a check is an AssertionError."""
+    name = type(error).__name__
+    return "AssertionError" if name == "Failed" else name[:40]
+
+
+def line_of(error: BaseException, path: str) -> int:
+    """Return the last line of a file that the error came through, 0 for none."""
+    line, step = 0, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == path:
+            line = step.tb_lineno
+        step = step.tb_next
+    return line
+
+
+if __name__ == "__main__":
+    main()

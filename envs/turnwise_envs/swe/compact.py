@@ -1,0 +1,207 @@
+"""Functions in few words, for models of a million parameters: names become numbers, lines are numbered.
+
+    i1 if v0 < v1 and not v2 : run 3
+
+is line 3, at depth 1, and the failing test ran it (`skip`: it did not). A function's own variables are `v0`, `v1`, ...
+in the order in which they appear, names of the language and its library that many programs use stand as they are,
+others are `g0`, `g1`, ..., and a text is `str`. Comments, docstrings and blank lines are left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import keyword
+import tokenize
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from turnwise_envs.swe.operators import MAX_NUMBER, Edit, changes, edits
+
+MAX_VARIABLES, MAX_NAMES, MAX_DEPTH = 20, 20, 8
+
+KNOWN = tuple(
+    """
+self cls abs all any bool bytes callable chain count defaultdict deque dict divmod enumerate filter float frozenset
+getattr hasattr hash id int isinstance issubclass islice iter key keys len list map max min next object ord chr partial
+pow print property range repr reversed round set setattr slice sorted str strip sum super tuple type zip
+append appendleft add clear copy count discard encode decode endswith extend find rfind format get group index insert
+isalpha isdigit isspace items join ljust rjust lower upper lstrip rstrip match pop popleft popitem purge read readline
+remove replace rsplit search setdefault sort split splitlines start startswith end sub title translate update values
+write close function func args kwargs name value default data result iterable seq predicate
+ArithmeticError AssertionError AttributeError Exception IndexError KeyError LookupError NotImplementedError
+NotImplemented OSError OverflowError RecursionError RuntimeError StopIteration SyntaxError TypeError UnboundLocalError
+UnicodeError ValueError ZeroDivisionError NameError
+""".split()  # noqa: SIM905
+)
+"""Names that stand as they are, beside keywords."""
+
+MARKS = (
+    "( ) [ ] { } , : . ; @ = -> + - * / // % ** & | ^ ~ << >> < > <= >= == != += -= *= /= //= %= **= |= &= ^= >>= <<= "
+    ":= ... is_not not_in"
+)
+DONE = ("not", "neg", "plus1", "minus1", "bare", "swap", "return", "drop")
+"""Changes that are no token of the language."""
+
+UNSHOWN = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE)
+TWO_WORDS = {"is not": "is_not", "not in": "not_in"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Function:
+    """One function of a file, and what of it ran."""
+
+    path: str
+    source: str  # of the whole file
+    first_line: int  # of the file, from 1 on
+    last_line: int
+    ran: frozenset[int] = frozenset()  # lines of the file
+
+
+@dataclass(kw_only=True, slots=True)
+class Rendering:
+    """What is shown, and what the words of an answer mean."""
+
+    text: str = ""
+    places: list[tuple[int, int]] = field(default_factory=list)  # by number - 1: which function, which line of its file
+    choices: dict[tuple[int, str], list[tuple[int, Edit]]] = field(default_factory=dict)
+    # (number, change): (which function, edit), the places of a line in order
+
+    @property
+    def num_edits(self) -> int:
+        """How many different edits can be named."""
+        return sum(map(len, self.choices.values()))
+
+
+def render(functions: Sequence[Function], max_lines: int = 60) -> Rendering:
+    """Return the functions as words, as many whole ones as fit into `max_lines`, at least the first one's lines."""
+    found = Rendering()
+    parts = []
+    for which, function in enumerate(functions):
+        words = _Words(function)
+        lines = list(words.lines())
+        if which and len(found.places) + len(lines) > max_lines:
+            break
+        for line, text in lines[: max_lines - len(found.places)]:
+            found.places.append((which, line))
+            state = "run" if line in function.ran else "skip"
+            parts.append(f"{text} {state} {len(found.places)}")
+        _add_choices(found, which, function, words)
+    found.text = " ".join(parts)
+    return found
+
+
+def _add_choices(found: Rendering, which: int, function: Function, words: _Words) -> None:
+    numbers = {place: number for number, place in enumerate(found.places, start=1)}
+    for (line, change), places in changes(edits(function.source, function.first_line, function.last_line)).items():
+        number, word = numbers.get((which, line)), words.of_change(change, places[0])
+        if number is not None and word is not None:
+            found.choices[number, word] = [(which, edit) for edit in places]
+
+
+class _Words:
+    """The words of one function."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._tokens = _tokens(function)
+        node = _node(function)
+        self._documented = _docstrings(node)
+        self._variables = {name: f"v{i}" for i, name in enumerate(_variables(node)[:MAX_VARIABLES])}
+        self._names: dict[str, str] = {}
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Return each line's number in its file and its words."""
+        by_line: dict[int, list[str]] = {}
+        depth = 0
+        for token in self._tokens:
+            line = token.start[0] + self._function.first_line - 1
+            if token.type == tokenize.INDENT:
+                depth += 1
+            elif token.type == tokenize.DEDENT:
+                depth -= 1
+            elif token.string.strip() and token.type not in UNSHOWN and line not in self._documented:
+                by_line.setdefault(line, [f"i{min(depth, MAX_DEPTH)}"]).append(self._of(token))
+        for line, words in sorted(by_line.items()):
+            yield line, _joined(words)
+
+    def of_change(self, change: str, edit: Edit) -> str | None:
+        """Return the word that names a change here; None if it has none."""
+        if edit.kind == "variable":
+            return self._variables.get(change)
+        return TWO_WORDS.get(change, change)
+
+    def _of(self, token: tokenize.TokenInfo) -> str:
+        if token.type == tokenize.STRING:
+            return "str"
+        if token.type == tokenize.NUMBER:
+            return token.string if token.string.isdigit() and int(token.string) <= MAX_NUMBER else "num"
+        if token.type != tokenize.NAME or keyword.iskeyword(token.string):
+            return token.string
+        if token.string in self._variables:
+            return self._variables[token.string]
+        if token.string in KNOWN:
+            return token.string
+        number = self._names.setdefault(token.string, str(len(self._names)))
+        return f"g{number}" if int(number) < MAX_NAMES else "g"
+
+
+def _joined(words: Sequence[str]) -> str:
+    text = " ".join(words)
+    for two, one in TWO_WORDS.items():
+        text = text.replace(f" {two} ", f" {one} ")
+    return text
+
+
+def _tokens(function: Function) -> list[tokenize.TokenInfo]:
+    """Return the tokens of a function's lines, as far as they can be read."""
+    lines = function.source.splitlines()[function.first_line - 1 : function.last_line]
+    width = len(lines[0]) - len(lines[0].lstrip())
+    text = "\n".join(line[width:] if not line[:width].strip() else line for line in lines) + "\n"
+    found = []
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            found.append(token)  # noqa: PERF402 - what came before an error is kept
+    except (tokenize.TokenError, IndentationError):
+        pass
+    return found
+
+
+def _node(function: Function) -> ast.AST:
+    """Return the function that begins on the first line, or the whole module."""
+    tree = ast.parse(function.source)
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return next((node for node in functions if first_line(node) == function.first_line), tree)
+
+
+def first_line(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    """Return where a definition begins, its decorators included."""
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+
+
+def _variables(node: ast.AST) -> list[str]:
+    """Return all names that the function, or a function in it, gives a value, in order of appearance."""
+    found: list[tuple[int, int, str]] = []
+    for part in ast.walk(node):
+        if isinstance(part, ast.arg):
+            found.append((part.lineno, part.col_offset, part.arg))
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            found.append((part.lineno, part.col_offset, part.id))
+    return list(dict.fromkeys(name for _, _, name in sorted(found)))
+
+
+def _docstrings(node: ast.AST) -> Collection[int]:
+    """Return the lines of texts that stand alone."""
+    lines: set[int] = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str):
+            lines |= set(range(part.lineno, (part.end_lineno or part.lineno) + 1))
+    return lines
+
+
+def vocabulary() -> list[str]:
+    """Return every word that `render` may write, and every change, each once."""
+    words = [f"i{depth}" for depth in range(MAX_DEPTH + 1)] + [f"v{i}" for i in range(MAX_VARIABLES)]
+    words += [f"g{i}" for i in range(MAX_NAMES)] + ["g", "str", "num", "run", "skip"]
+    words += [*keyword.kwlist, *KNOWN, *MARKS.split(), *DONE, *(str(number) for number in range(100))]
+    return list(dict.fromkeys(words))

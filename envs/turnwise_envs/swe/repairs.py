@@ -1,0 +1,117 @@
+"""The repairs of a task that the tool `fix` knows: every small edit of what its failing test runs, and where it leads.
+
+Where the bug is, is not told: shown are the functions of the repository that the failing test runs, in the order in
+which it enters them.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from turnwise.errors import EnvError
+from turnwise.sandbox.blocking import BlockingSandbox
+from turnwise_envs.swe.bench import Run, Survey, survey
+from turnwise_envs.swe.compact import Function, Rendering, first_line, render
+from turnwise_envs.swe.memory import Memory
+from turnwise_envs.swe.operators import Edit
+
+MAX_LINES = 40
+MAX_EDITS = 400
+
+Choice = tuple[int, str, int]
+"""Number of a line, change, place from 1 on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repairs:
+    """What is shown of a task, and what each choice leads to."""
+
+    shown: Rendering
+    functions: tuple[Function, ...]
+    first: Run  # of the failing test, before any edit
+    runs: Mapping[Choice, Run]
+
+    @property
+    def text(self) -> str:
+        """What the agent is shown at first."""
+        return f"{self.shown.text} {self.told(self.first)}"
+
+    def told(self, run: Run) -> str:
+        """Return in a few words how a run ended."""
+        if run.passed:
+            return "passes"
+        numbers = [i for i, (which, line) in enumerate(self.shown.places, start=1) if line == run.line and run.line]
+        return f"fails {run.error} at {numbers[0]}" if numbers else f"fails {run.error}"
+
+    def edited(self, choice: Choice) -> tuple[str, str]:
+        """Return path and new text of the file that a choice changes."""
+        number, change, place = choice
+        which, edit = self.shown.choices[number, change][place - 1]
+        return self.functions[which].path, edit.apply(self.functions[which].source)
+
+
+def repairs(
+    name: str,
+    files: Mapping[str, str],
+    test: str,
+    remembered: Memory,
+    look: Callable[[list[tuple[str, Edit]]], Survey],
+) -> Repairs:
+    """Return a task's repairs; `files` are the texts of its Python files by path, `look` runs `test` on edits.
+
+    EnvError for a test that does not fail.
+    """
+    contents = "\0".join(part for path in sorted(files) for part in (path, files[path]))
+    said = remembered.of(f"{name}-first", contents, lambda: _plain(look([])))
+    first, lines = Run(**said["first"]), [(str(path), int(line)) for path, line in said["lines"]]
+    if first.passed:
+        raise EnvError(f"{name}: its test {test} passes before anything was changed")
+    functions = tuple(_functions(files, lines))
+    shown = render(functions, MAX_LINES)
+    choices = [
+        (number, change, i) for (number, change), places in shown.choices.items() for i in range(1, len(places) + 1)
+    ]
+    edits = [(functions[which].path, edit) for places in shown.choices.values() for which, edit in places]
+    said = remembered.of(f"{name}-edits", contents, lambda: _plain(look(edits[:MAX_EDITS])))
+    runs = dict(zip(choices, (Run(**run) for run in said["edited"]), strict=False))
+    return Repairs(shown=shown, functions=functions, first=first, runs=runs)
+
+
+def look_in(box: BlockingSandbox, root: str, site: str, test: str) -> Callable[[list[tuple[str, Edit]]], Survey]:
+    """Return what runs a test in a sandbox."""
+    return lambda edits: survey(box, root=root, site=site, test=test, edits=edits)
+
+
+def _plain(found: Survey) -> dict[str, object]:
+    runs = [{"error": run.error, "line": run.line} for run in (found.first, *found.edited)]
+    return {"first": runs[0], "lines": [list(place) for place in found.lines], "edited": runs[1:]}
+
+
+def _functions(files: Mapping[str, str], lines: Iterable[tuple[str, int]]) -> Iterable[Function]:
+    """Yield the functions that hold these lines, each once, in the order of the lines."""
+    ran: dict[str, set[int]] = {}
+    order: dict[tuple[str, int, int], None] = {}
+    spans = {path: _spans(files[path]) for path in {path for path, _ in lines} if path in files}
+    for path, line in lines:
+        around = [span for span in spans.get(path, ()) if span[0] <= line <= span[2]]
+        if around:
+            begin, named, end = around[0]
+            order[path, begin, end] = None
+            ran.setdefault(path, set()).update((line, *range(begin, named + 1)))
+    for path, begin, end in order:
+        yield Function(path=path, source=files[path], first_line=begin, last_line=end, ran=frozenset(ran[path]))
+
+
+def _spans(source: str) -> list[tuple[int, int, int]]:
+    """Return where each function begins, is named and ends; of functions within functions, the outermost."""
+    found: list[tuple[int, int, int]] = []
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop()):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found.append((first_line(node), node.lineno, node.end_lineno or node.lineno))
+            else:
+                waiting.append(node)
+    return sorted(found)
