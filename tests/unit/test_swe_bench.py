@@ -1,0 +1,128 @@
+"""A failing test run on a repository and on many edits of it, in a real sandbox."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from turnwise.errors import EnvError
+from turnwise.sandbox import Tier
+from turnwise.sandbox.blocking import BlockingSandbox
+from turnwise.sandbox.policy import SandboxPolicy
+from turnwise.sandbox.tiers import missing
+from turnwise_envs.swe.memory import Memory
+from turnwise_envs.swe.repairs import look_in, repairs
+
+FILES = {
+    "hills/__init__.py": "from hills.climb import climb, peak\n",
+    "hills/climb.py": '''"""Heights of a walk."""
+
+
+def climb(steps):
+    total = 0
+    for step in steps:
+        if step < 0:
+            total += step
+    return total
+
+
+def peak(steps, start=0):
+    best = height = start
+    for step in steps:
+        height = height + step
+        best = max(best, height)
+    return best
+
+
+def unused(x):
+    while True:
+        x -= 1
+''',
+    "test_issue.py": """from hills import climb
+
+
+def test_climb():
+    assert climb([1, -2, 3]) == 4
+""",
+}
+
+
+@pytest.fixture
+def box():
+    if why := missing(Tier.BUBBLEWRAP):
+        pytest.skip(f"bubblewrap: {why}")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for path, text in FILES.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    with BlockingSandbox(SandboxPolicy(minimum="bubblewrap", output_kb=4096)) as opened:
+        opened.restore(packed.getvalue())
+        yield opened
+
+
+def found(box, memory=None, **changed):
+    files = {**FILES, **changed}
+    for path, text in changed.items():
+        box.write(path, text.encode())
+    site = str(Path(pytest.__file__).parents[1])
+    look = look_in(box, ".", site, "test_issue.py")
+    return repairs("hills-1", files, "test_issue.py", memory or Memory(None), look)
+
+
+def test_one_edit_makes_the_test_pass_and_the_others_do_not(box):
+    known = found(box)
+    assert known.first.error == "AssertionError"
+    right = [choice for choice, run in known.runs.items() if run.passed]
+    assert (4, ">", 1) in right
+    assert (3, "<", 1) not in right
+    path, text = known.edited((4, ">", 1))
+    assert (path, "if step > 0:" in text) == ("hills/climb.py", True)
+    assert len(known.runs) == known.shown.num_edits > 10
+
+
+def test_what_the_test_does_not_run_is_not_shown(box):
+    known = found(box)
+    assert [function.path for function in known.functions] == ["hills/climb.py"]
+    assert (known.functions[0].first_line, known.functions[0].last_line) == (4, 9)
+    assert "fails AssertionError" in known.text
+
+
+def test_an_error_within_the_shown_lines_is_told_with_its_line(box):
+    known = found(box)
+    numbers = {known.told(run) for run in known.runs.values()}
+    assert any(told.startswith("fails") and " at " in told for told in numbers)
+
+
+def test_an_edit_that_never_ends_is_cut_off(box):
+    endless = FILES["hills/climb.py"].replace(
+        "    total = 0\n    for step in steps:\n        if step < 0:\n            total += step\n",
+        "    total = 0\n    left = 3\n    while left > 0:\n        left = left - 1\n        total += 2\n",
+    )
+    known = found(box, **{"hills/climb.py": endless})
+    assert "Timeout" in {run.error for run in known.runs.values()}
+
+
+def test_what_is_known_of_equal_contents_is_not_run_again(box, tmp_path):
+    first = found(box, Memory(tmp_path))
+    files = {**FILES}
+    again = repairs("hills-1", files, "test_issue.py", Memory(tmp_path), lambda _: pytest.fail("it ran again"))
+    assert again.runs == first.runs
+
+
+def test_a_test_that_passes_at_once_is_the_tasks_mistake(box):
+    mended = FILES["hills/climb.py"].replace("step < 0", "step > 0")
+    with pytest.raises(EnvError, match="passes before anything was changed"):
+        found(box, **{"hills/climb.py": mended})
+
+
+def test_a_repository_that_ends_the_process_is_an_answer_too(box):
+    known = found(
+        box,
+        **{
+            "test_issue.py": "import os\nfrom hills import climb\n\ndef test_climb():\n    climb([1])\n    os._exit(0)\n"
+        },
+    )
+    assert known.first.error == "Exit"
