@@ -68,7 +68,7 @@ def found(box, memory=None, **changed):
     for path, text in changed.items():
         box.write(path, text.encode())
     site = str(Path(pytest.__file__).parents[1])
-    look = look_in(box, ".", site, "test_issue.py")
+    look = look_in(box, ".", ".", site, "test_issue.py")
     return repairs("hills-1", files, "test_issue.py", memory or Memory(None), look)
 
 
@@ -119,10 +119,5 @@ def test_a_test_that_passes_at_once_is_the_tasks_mistake(box):
 
 
 def test_a_repository_that_ends_the_process_is_an_answer_too(box):
-    known = found(
-        box,
-        **{
-            "test_issue.py": "import os\nfrom hills import climb\n\ndef test_climb():\n    climb([1])\n    os._exit(0)\n"
-        },
-    )
-    assert known.first.error == "Exit"
+    ending = "import os\nfrom hills import climb\n\n\ndef test_climb():\n    climb([1])\n    os._exit(0)\n"
+    assert found(box, **{"test_issue.py": ending}).first.error == "Exit"

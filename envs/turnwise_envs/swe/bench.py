@@ -44,12 +44,15 @@ class Survey:
     edited: tuple[Run, ...]  # for each edit
 
 
-def survey(box: BlockingSandbox, *, root: str, site: str, test: str, edits: Sequence[tuple[str, Edit]] = ()) -> Survey:
+def survey(
+    box: BlockingSandbox, *, folder: str, root: str, site: str, test: str, edits: Sequence[tuple[str, Edit]] = ()
+) -> Survey:
     """Run a test file in the box's workspace, and once with each edit of a path; EnvError if the bench says nothing."""
     wanted = [{"path": path, "start": edit.start, "end": edit.end, "new": edit.new} for path, edit in edits]
     told = {"root": root, "site": site, "test": test, "edits": wanted, "first_s": FIRST_S, "each_s": EACH_S}
     ran = box.exec(
         ["python3", "-I", "-S", "-c", INSIDE.read_text(encoding="utf-8")],
+        cwd=folder,
         stdin=json.dumps({**told, "total_s": TOTAL_S}).encode(),
         deadline_s=FIRST_S + TOTAL_S + 5.0,
         output_bytes=MAX_ANSWER,

@@ -79,9 +79,11 @@ def repairs(
     return Repairs(shown=shown, functions=functions, first=first, runs=runs)
 
 
-def look_in(box: BlockingSandbox, root: str, site: str, test: str) -> Callable[[list[tuple[str, Edit]]], Survey]:
+def look_in(
+    box: BlockingSandbox, folder: str, root: str, site: str, test: str
+) -> Callable[[list[tuple[str, Edit]]], Survey]:
     """Return what runs a test in a sandbox."""
-    return lambda edits: survey(box, root=root, site=site, test=test, edits=edits)
+    return lambda edits: survey(box, folder=folder, root=root, site=site, test=test, edits=edits)
 
 
 def _plain(found: Survey) -> dict[str, object]:
