@@ -19,7 +19,7 @@ from tiny_model.tokenizer import END
 from turnwise_envs.swe.compact import Function, Rendering, render
 from turnwise_envs.swe.operators import Edit, edits
 
-MAX_LINES = 40
+MAX_LINES = 24
 ERRORS = ("AssertionError", "TypeError", "ValueError", "IndexError", "KeyError", "AttributeError", "StopIteration")
 ERROR_SHARES = (0.6, 0.15, 0.05, 0.06, 0.04, 0.06, 0.04)
 
@@ -41,7 +41,7 @@ class Source:
 
 @cache
 def sources(seed: int = 0, most: int = 10**9) -> list[Source]:
-    """Return functions of the standard library, 3 to 40 lines long, in an order of their own."""
+    """Return functions of the standard library, 3 to 24 lines long, in an order of their own."""
     files = sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py"))
     files = [file for file in files if not {"site-packages", "test", "tests", "idlelib", "lib2to3"} & set(file.parts)]
     found = []

@@ -1,4 +1,4 @@
-"""Train the code model from nothing, on functions of the standard library with drawn bugs, and write it with its recipe.
+"""Train the code model from nothing, on functions of the standard library with drawn bugs, and write its recipe too.
 
     cd examples && python -m code_model.make [--output FOLDER]
 
@@ -7,8 +7,10 @@ reinforcement learning.
 """
 
 import argparse
+import itertools
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,11 +27,11 @@ from code_model.words import build_tokenizer
 from tiny_model.tokenizer import END, PAD
 
 SEED: Final = 0
-NUM_LESSONS: Final = 48_000
+NUM_LESSONS: Final = 36_000
 NUM_FRESH: Final = 1_000
 HELD_OUT: Final = 10  # every tenth function is for measuring
-EPOCHS: Final = 2
-ROWS: Final = 64
+EPOCHS: Final = 1
+ROWS: Final = 32
 PEAK_LR: Final = 2.5e-3
 SHIPPED: Final = Path(__file__).parents[2] / "agents" / "turnwise_agents" / "tiny_code"
 
@@ -132,6 +134,24 @@ def measure(model: Qwen3ForCausalLM, found: Sequence[Encoded]) -> dict[str, floa
     return {"line": line / len(found), "edit": whole / len(found)}
 
 
+def drawn(count: int, processes: int) -> tuple[list[Encoded], list[Encoded]]:
+    """Return lessons to train on and fresh ones; minutes of drawing, so `TURNWISE_LESSONS` may name a file for them."""
+    file = os.environ.get("TURNWISE_LESSONS")
+    if file and Path(file).exists():
+        with np.load(file) as kept:
+            rows = [(kept["ids"][a:b], kept["weights"][a:b]) for a, b in itertools.pairwise(kept["offsets"])]
+        return rows[NUM_FRESH:], rows[:NUM_FRESH]
+    with ProcessPoolExecutor(processes) as pool:
+        shares = [pool.submit(encoded, count // 8, SEED + 1 + i, False) for i in range(8)]
+        fresh = pool.submit(encoded, NUM_FRESH, SEED, True).result()
+        found = [row for share in shares for row in share.result()]
+    if file:
+        rows = [*fresh, *found]
+        ids, weights = (np.concatenate([row[i] for row in rows]) for i in (0, 1))
+        np.savez(file, ids=ids, weights=weights, offsets=np.cumsum([0, *(len(row[0]) for row in rows)]))
+    return found, fresh
+
+
 def main() -> None:
     """Train and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -141,10 +161,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     began = time.monotonic()
-    with ProcessPoolExecutor(given.processes) as pool:
-        shares = [pool.submit(encoded, given.lessons // 8, SEED + 1 + i, False) for i in range(8)]
-        fresh = pool.submit(encoded, NUM_FRESH, SEED, True).result()
-        found = [row for share in shares for row in share.result()]
+    found, fresh = drawn(given.lessons, given.processes)
     print(len(found), "lessons", int(time.monotonic() - began), "s", flush=True)
     model = build_model()
     losses = train(model, found, SEED)

@@ -68,7 +68,7 @@ def found(box, memory=None, **changed):
     for path, text in changed.items():
         box.write(path, text.encode())
     site = str(Path(pytest.__file__).parents[1])
-    look = look_in(box, ".", ".", site, "test_issue.py")
+    look = look_in(lambda: box, ".", ".", site, "test_issue.py")
     return repairs("hills-1", files, "test_issue.py", memory or Memory(None), look)
 
 

@@ -80,10 +80,10 @@ def repairs(
 
 
 def look_in(
-    box: BlockingSandbox, folder: str, root: str, site: str, test: str
+    box: Callable[[], BlockingSandbox], folder: str, root: str, site: str, test: str
 ) -> Callable[[list[tuple[str, Edit]]], Survey]:
-    """Return what runs a test in a sandbox."""
-    return lambda edits: survey(box, folder=folder, root=root, site=site, test=test, edits=edits)
+    """Return what runs a test in a sandbox, which is asked for when it is needed."""
+    return lambda edits: survey(box(), folder=folder, root=root, site=site, test=test, edits=edits)
 
 
 def _plain(found: Survey) -> dict[str, object]:

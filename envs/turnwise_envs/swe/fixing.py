@@ -1,0 +1,178 @@
+"""The set of tools `operators`, for small models: one tool that makes a small edit and runs the failing test.
+
+Shown are, in few words (`compact.py`), the functions that the failing test runs. `fix` names a line and a change of it.
+An edit that does not make the test pass is taken back at once, so that every edit is tried on the repository as it was;
+one that does is submitted, and hidden tests decide. The agent chooses among edits that are the environment's own, so
+what they lead to may be remembered (`memory.py`): equal contents are run once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from turnwise.env import ToolEnv, tool
+from turnwise.env.calls import ToolCall, spell_compact
+from turnwise.errors import InvalidAction
+from turnwise_envs.swe.changes import digest
+from turnwise_envs.swe.grade import REPOSITORY, grade_blocking
+from turnwise_envs.swe.memory import memory_in
+from turnwise_envs.swe.repairs import Choice, Repairs, look_in, repairs
+from turnwise_envs.swe.repository import TaskError
+from turnwise_envs.swe.testkit import PACKAGES, kit_folder
+from turnwise_envs.swe.workspace import Workspace
+from turnwise_envs.swe.world import SANDBOX, SweWorld, Tampered
+
+LEAST_OUTPUT_KB = 4096
+"""KiB of a command's output that the bench needs."""
+
+
+class OperatorSwe(SweWorld, ToolEnv):
+    """Small edits by line and change."""
+
+    instructions = (
+        "A test of a repository fails. Shown are the functions that it runs, every line with `run` if it was run and its "
+        "number. fix(line, change, place) changes one line and runs the test again: the change is the token that shall "
+        "stand there, or one of not, neg, swap, return, drop, plus1, minus1, bare; place counts where a change fits a "
+        "line more than once. A change that does not make the test pass is taken back."
+    )
+    sample_actions: Sequence[str] = ("fix 1 | <=", "fix 2 | not", "fix 3 | v0 | 2", "fix 1 | +", "hello")
+
+    def __init__(
+        self,
+        *,
+        tasks: str | Sequence[str] | None = None,
+        eval_tasks: str | Sequence[str] | None = None,
+        max_turns: int = 8,
+        sandbox: Mapping[str, Any] | None = None,
+        deadline_s: float = 40.0,
+        remember: str | None = None,
+        mistakes: float = 0.0,
+        render_mode: str | None = None,
+    ) -> None:
+        """Read the task files; UserError for a value that does not fit.
+
+        `tasks`, `eval_tasks`: files of tasks for training and held out. `max_turns`: the limit on edits. `sandbox`:
+        keys of the policy. `deadline_s`: seconds for the tests of a grading, where a task has none of its own.
+        `remember`: a folder where results are kept for other processes. `mistakes`: probability that a demonstrated
+        edit is drawn from all that have not been tried.
+        """
+        super().__init__(
+            tasks=tasks,
+            eval_tasks=eval_tasks,
+            max_turns=max_turns,
+            sandbox={"output_kb": LEAST_OUTPUT_KB, **(sandbox or {})},
+            deadline_s=deadline_s,
+            command_s=deadline_s,
+            shown_bytes=8000,
+            progress=False,
+            mistakes=mistakes,
+            render_mode=render_mode,
+        )
+        self._memory = memory_in(remember)
+        self._repairs: Repairs | None = None
+        self._tried: list[Choice] = []
+
+    def opening(self) -> str:
+        """Return the functions that the failing test runs, and how it fails."""
+        self._tried = []
+        key = (self.case.task.source, self.case.task.instance_id, self.case.stamp)
+        self._repairs = _KNOWN.get(key) or _KNOWN.setdefault(key, self._surveyed())
+        return self._repairs.text
+
+    @tool
+    def fix(self, line: int, change: str, place: int = 1) -> str:
+        """Change a line and run the failing test again.
+
+        line: its number
+        change: the token that shall stand there, or what is done
+        place: which of several places on the line, from 1 on
+        """
+        choice = self._choice(line, change, place)
+        self._tried.append(choice)
+        run = self.known.runs[choice]
+        if not run.passed:
+            return self.known.told(run)
+        path, text = self.known.edited(choice)
+        return self._submitted({path: text.encode()})
+
+    @property
+    def known(self) -> Repairs:
+        """What is known of the task's edits."""
+        if self._repairs is None:
+            raise RuntimeError("no episode has begun: call reset first")
+        return self._repairs
+
+    def state_key(self) -> str | None:
+        """Return the task and the edits that have been tried, in any order."""
+        if self._repairs is None:
+            return None
+        return f"{self.case.task.instance_id}/{sorted(set(self._tried))}"
+
+    def oracle(self, action: str) -> float | None:
+        """Return 1 for the edit that the gold patch makes, 0 for another one, -1 for a malformed action."""
+        try:
+            given = self.read_call({"role": "assistant", "content": action}).arguments
+            choice = self._choice(given["line"], given["change"], given.get("place", 1))
+        except InvalidAction:
+            return -1.0
+        return float(choice in self._right()) if self.case.task.patch else None
+
+    def demonstrate(self, rng: np.random.Generator) -> str | None:
+        """Return the gold patch's edit, or by mistake any edit that has not been tried."""
+        others = [choice for choice in self.known.runs if choice not in self._tried]
+        right = [] if self.slips(rng) else [choice for choice in self._right() if choice in self.known.runs]
+        choices = right or others
+        if not choices:
+            return None
+        number, change, place = choices[int(rng.integers(len(choices)))]
+        arguments = {"line": number, "change": change} | ({"place": place} if place > 1 else {})
+        return spell_compact(ToolCall(name="fix", arguments=arguments))
+
+    def _right(self) -> list[Choice]:
+        """Return the edits that make the program what the gold patch makes it."""
+        gold = self.case.gold
+        edited = ((choice, *self.known.edited(choice)) for choice in self.known.runs)
+        return [choice for choice, path, text in edited if gold.get(path) == text.encode()]
+
+    def _choice(self, line: int, change: str, place: int) -> Choice:
+        choice = (line, change, place)
+        if choice not in self.known.runs:
+            raise InvalidAction("no such edit")
+        return choice
+
+    def _surveyed(self) -> Repairs:
+        task, recipe = self.case.task, self.case.task.recipe
+        tests = [path for path in (recipe.added if recipe else ()) if path.endswith(".py")]
+        if recipe is None or not tests:
+            raise TaskError(f"task {task.instance_id}: the tools operators need a reproduction, a test in turnwise.added")
+        files = {path: _text(data) for path, data in self.case.workspace.items() if path.endswith(".py")}
+        look = look_in(lambda: self.workspace.box, REPOSITORY, recipe.root, f"{kit_folder()}/{PACKAGES}", tests[0])
+        try:
+            return repairs(task.instance_id, files, tests[0], self._memory, look)
+        finally:
+            self.workspace.close()
+
+    def _submitted(self, edits: Mapping[str, bytes]) -> str:
+        """Grade edits and end the episode; Tampered as `hand_in`."""
+        task = self.case.task
+        contents = f"{digest(edits)} {task.tests} {task.recipe} {self.case.stamp}"
+        found = self._memory.of(f"{task.instance_id}-verdict", contents, lambda: self._graded(edits))
+        if found["outcome"] is None:
+            raise Tampered(f"{task.instance_id}: {'; '.join(found['tampering'])}")
+        self._pay(found["outcome"], found["tests"])
+        return "passes"
+
+    def _graded(self, edits: Mapping[str, bytes]) -> dict[str, Any]:
+        verdict = grade_blocking(self.case, edits, self.policy, deadline_s=self.deadline_s, test_s=None, field=SANDBOX)
+        return {"outcome": verdict.outcome, "tests": dict(verdict.tests), "tampering": list(verdict.tampering)}
+
+
+_KNOWN: dict[tuple[str, str, tuple[int, int]], Repairs] = {}
+"""Repairs of this process's tasks: a few hundred edits each."""
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
