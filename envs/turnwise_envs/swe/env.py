@@ -13,6 +13,7 @@ from turnwise_envs.swe.world import SweWorld
 TOOL_SETS = {
     "full": "turnwise_envs.swe.full:FullSwe",
     "bash": "turnwise_envs.swe.bash:BashSwe",
+    "operators": "turnwise_envs.swe.fixing:OperatorSwe",
 }
 """Classes by the name of their set of tools."""
 

@@ -22,7 +22,6 @@ from turnwise_envs.swe.memory import memory_in
 from turnwise_envs.swe.repairs import Choice, Repairs, look_in, repairs
 from turnwise_envs.swe.repository import TaskError
 from turnwise_envs.swe.testkit import PACKAGES, kit_folder
-from turnwise_envs.swe.workspace import Workspace
 from turnwise_envs.swe.world import SANDBOX, SweWorld, Tampered
 
 LEAST_OUTPUT_KB = 4096
@@ -33,8 +32,8 @@ class OperatorSwe(SweWorld, ToolEnv):
     """Small edits by line and change."""
 
     instructions = (
-        "A test of a repository fails. Shown are the functions that it runs, every line with `run` if it was run and its "
-        "number. fix(line, change, place) changes one line and runs the test again: the change is the token that shall "
+        "A test of a repository fails. Shown are the functions that it runs, each line with its number, and `run` if it "
+        "was run. fix(line, change, place) changes one line and runs the test again: the change is the token that shall "
         "stand there, or one of not, neg, swap, return, drop, plus1, minus1, bare; place counts where a change fits a "
         "line more than once. A change that does not make the test pass is taken back."
     )
@@ -147,7 +146,9 @@ class OperatorSwe(SweWorld, ToolEnv):
         task, recipe = self.case.task, self.case.task.recipe
         tests = [path for path in (recipe.added if recipe else ()) if path.endswith(".py")]
         if recipe is None or not tests:
-            raise TaskError(f"task {task.instance_id}: the tools operators need a reproduction, a test in turnwise.added")
+            raise TaskError(
+                f"task {task.instance_id}: the tools operators need a reproduction, a test in turnwise.added"
+            )
         files = {path: _text(data) for path, data in self.case.workspace.items() if path.endswith(".py")}
         look = look_in(lambda: self.workspace.box, REPOSITORY, recipe.root, f"{kit_folder()}/{PACKAGES}", tests[0])
         try:

@@ -46,6 +46,7 @@ class Case:
     trusted: Mapping[str, bytes]  # the same with every test of the archive and of the test patch, for grading
     gold: Mapping[str, bytes]  # the workspace with the gold patch; the workspace itself where there is none
     executable: frozenset[str]  # files that may be executed
+    stamp: tuple[int, int]  # modification time, ns, and size of the archive: cases of equal stamps are equal
 
     def is_test(self, path: str) -> bool:
         """Whether a file counts as a test: by its name or folder, or because the task names it."""
@@ -113,6 +114,7 @@ def _case(key: _ByIdentity, stamp: tuple[int, int]) -> Case:
         trusted=_applied(base, task.test_patch, "test_patch"),
         gold=_applied(workspace, task.patch, "patch"),
         executable=executable,
+        stamp=stamp,
     )
 
 
