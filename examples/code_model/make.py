@@ -139,7 +139,8 @@ def drawn(count: int, processes: int) -> tuple[list[Encoded], list[Encoded]]:
     file = os.environ.get("TURNWISE_LESSONS")
     if file and Path(file).exists():
         with np.load(file) as kept:
-            rows = [(kept["ids"][a:b], kept["weights"][a:b]) for a, b in itertools.pairwise(kept["offsets"])]
+            ids, weights, offsets = kept["ids"], kept["weights"], kept["offsets"]
+        rows = [(ids[a:b], weights[a:b]) for a, b in itertools.pairwise(offsets)]
         return rows[NUM_FRESH:], rows[:NUM_FRESH]
     with ProcessPoolExecutor(processes) as pool:
         shares = [pool.submit(encoded, count // 8, SEED + 1 + i, False) for i in range(8)]

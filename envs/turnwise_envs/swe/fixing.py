@@ -32,10 +32,10 @@ class OperatorSwe(SweWorld, ToolEnv):
     """Small edits by line and change."""
 
     instructions = (
-        "A test of a repository fails. Shown are the functions that it runs, each line with its number, and `run` if it "
-        "was run. fix(line, change, place) changes one line and runs the test again: the change is the token that shall "
-        "stand there, or one of not, neg, swap, return, drop, plus1, minus1, bare; place counts where a change fits a "
-        "line more than once. A change that does not make the test pass is taken back."
+        "A test of a repository fails. Shown are the functions that it runs, each line with its number, and `run` if "
+        "it was run. fix(line, change, place) changes one line and runs the test again: the change is the token that "
+        "is to stand there, or one of not, neg, swap, return, drop, plus1, minus1, bare; place counts where a change "
+        "fits a line more than once. A change that does not make the test pass is taken back."
     )
     sample_actions: Sequence[str] = ("fix 1 | <=", "fix 2 | not", "fix 3 | v0 | 2", "fix 1 | +", "hello")
 
