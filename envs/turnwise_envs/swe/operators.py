@@ -42,6 +42,10 @@ MAX_NUMBER = 20
 """Numbers beyond it are left alone."""
 
 
+NEAR = 2
+"""How far from a variable another one may have come into being to take its place."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Edit:
     """One edit of a source text."""
@@ -258,9 +262,14 @@ def _renamed(node: ast.Name, text: _Text, names: Sequence[str]) -> Iterator[Edit
     if node.id not in names:
         yield from _word(node.id, start, text)
         return
-    for other in names:
-        if other != node.id:
-            yield text.edit(start, end, other, other, "variable")
+    for other in _near(names, names.index(node.id)):
+        yield text.edit(start, end, other, other, "variable")
+
+
+def _near(names: Sequence[str], place: int) -> list[str]:
+    """Return the names that come into being next to one: a relation that holds both ways, and keeps edits few."""
+    around = {(place + step) % len(names) for step in range(-NEAR, NEAR + 1)} - {place}
+    return [names[i] for i in sorted(around)]
 
 
 def _arguments(node: ast.Call, text: _Text) -> Iterator[Edit]:
