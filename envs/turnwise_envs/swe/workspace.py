@@ -120,6 +120,7 @@ SETTINGS = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
     "PYTEST_ADDOPTS": "-p no:cacheprovider",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "PAGER": "cat",
 }
 """What an agent's commands do is the same each time, and leaves nothing of Python's behind."""
