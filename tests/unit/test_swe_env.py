@@ -1,4 +1,8 @@
+import dataclasses
+import inspect
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +13,9 @@ from turnwise.env.conformance import validate
 from turnwise.sandbox import Tier
 from turnwise.sandbox.tiers import missing
 from turnwise.tasks import TaskSet, make_env, world_of
-from turnwise_envs.swe.bash import SUBMIT, fenced
+from turnwise_envs.swe.bash import SUBMIT, BashSwe, fenced
+from turnwise_envs.swe.full import FullSwe
+from turnwise_envs.swe.task import Recipe
 
 pytestmark = pytest.mark.skipif(missing(Tier.BUBBLEWRAP) is not None, reason=str(missing(Tier.BUBBLEWRAP)))
 
@@ -241,3 +247,18 @@ def test_a_missing_archive_is_told_before_anything_starts(tmp_path):
     path = purse.write(tmp_path, purse.line(archive="repos/none.tar"))
     with pytest.raises(UserError, match=r"none\.tar is not there"):
         make_env("turnwise/SWE-v0", {"tasks": path})
+
+
+@pytest.mark.parametrize("kind", [FullSwe, BashSwe])
+def test_the_arguments_are_those_of_the_page(kind):
+    page = (Path(__file__).parents[2] / "docs" / "environments.md").read_text(encoding="utf-8")
+    table = page.split("## turnwise/SWE-v0\n")[1].split("\n**Tools.**")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    written = {name for row in rows for name in re.findall(r"`(\w+)`", row)} - {"kwargs"}
+    assert written == set(inspect.signature(kind).parameters) - {"render_mode"} | {"tools"}
+
+
+def test_the_keys_of_a_task_are_those_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "environments.md").read_text(encoding="utf-8")
+    table = page.split("| key | what it is |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [field.name for field in dataclasses.fields(Recipe)]

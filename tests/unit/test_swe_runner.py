@@ -97,7 +97,7 @@ def test_every_outcome_is_told_apart(box):
 
 def test_a_file_that_hangs_or_dies_costs_its_own_tests_only(box):
     names = [f"tests/test_{file}.py::test_{test}" for file in ("hangs", "dies", "last") for test in "abc"]
-    run = ran(box, *names, test_s=1.5)
+    run = ran(box, *names, test_s=2.0)
     assert {name.removeprefix("tests/test_").replace(".py::test_", " ") for name in names if run.passed(name)} == {
         "hangs a", "dies a", "last a",
     }  # fmt: skip

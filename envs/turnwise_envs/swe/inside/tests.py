@@ -1,9 +1,9 @@
 """Runs pytest on some tests and reports each outcome; the agent's code runs in this process, so none of it is trusted.
 
-Started by `watch.py` as `python -s -S -B tests.py` with no variable of Python's but a seed, settings on standard input. pytest and what it needs are
-loaded before any other code and stand before it on `sys.path`, the import root comes last: nothing in the repository
-takes the place of a module of pytest's or of the standard library's. No configuration file, conftest.py or plug-in of
-the repository's is read, but the conftest files that the task names.
+Started by `watch.py` as `python -s -S -B tests.py`, with its settings on standard input and no variable of Python's but
+a seed. pytest and what it needs are loaded before any other code and stand before it on `sys.path`, the import root
+comes last: nothing in the repository takes the place of a module of pytest's or of the standard library's. No
+configuration file, conftest.py or plug-in of the repository's is read, but the conftest files that the task names.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class Child:
         waiting = selectors.DefaultSelector()
         waiting.register(self.reports, selectors.EVENT_READ)
         waiting.register(self.output, selectors.EVENT_READ)
-        rest, silent_until = b"", min(until, time.monotonic() + self.limit_s)
+        rest, silent_until = b"", until  # the limit is for tests and files, not for the start of pytest
         while True:
             if self.process.poll() is not None:
                 self.last(rest)
@@ -178,7 +178,7 @@ class Child:
                     self.keep(data)
                 else:
                     rest = self.lines(rest + data)
-                    silent_until = min(until, time.monotonic() + self.limit_s)
+                    silent_until = min(until, time.monotonic() + self.limit_s) if self.at is not None else until
                     if self.is_complete:  # the last line of all: what comes behind it is no report
                         self.ending(rest)
                         return True
