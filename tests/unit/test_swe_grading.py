@@ -209,6 +209,16 @@ def test_canaries_are_drawn_anew_look_like_tests_and_leave_the_others_as_they_we
     assert len(seen) > 50
 
 
+def test_a_single_test_gets_canaries_of_both_kinds():
+    text = b"from x import f\n\n\nclass TestF:\n\tdef test_one(self):\n\t\tassert f(2) == 4\n"
+    planted = plant({"test_x.py": text}, ["test_x.py::TestF::test_one"], random.Random(2))
+    assert len(planted.ids) == 2
+    made = planted.files["test_x.py"].decode()
+    assert made.count("assert f(2) == 4\n") == 2, "the original and the copy with another ending"
+    assert made.count("assert len(") == 2, "one true, one false"
+    assert len(names(planted.files["test_x.py"])) == 3
+
+
 def names(data):
     return {node.name for node in ast.walk(ast.parse(data)) if isinstance(node, ast.FunctionDef)}
 
