@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 from turnwise_envs.swe import diffs
+from turnwise_envs.swe.canaries import Planted
 
 CLEAN = {
     "README.md": "# Purse\n\nShares costs among friends.\n",
@@ -148,3 +149,6 @@ def write(folder: Path, *lines: dict[str, object], clean: dict[str, str] = CLEAN
     path = folder / "tasks.jsonl"
     path.write_text("".join(json.dumps(item) + "\n" for item in (lines or [line()])))
     return str(path)
+
+
+NO_CANARIES = Planted(files={}, ids=())

@@ -89,7 +89,7 @@ def _of_file(path: str, data: bytes, wanted: Sequence[str], rng: random.Random) 
 
 
 def _copies(source: str, tree: ast.Module, wanted: Sequence[str], names: Names, rng: random.Random) -> Iterator[Copied]:
-    """Yield canaries of both kinds, of functions drawn from those wanted; each function is copied once."""
+    """Yield canaries of both kinds, of functions drawn from those wanted, each another one where there are as many."""
     lines = source.splitlines(keepends=True)
     found = list(_functions(tree, wanted))
     rng.shuffle(found)
@@ -102,7 +102,7 @@ def _copies(source: str, tree: ast.Module, wanted: Sequence[str], names: Names, 
         if id(node) not in used:
             used.add(id(node))
             yield _with_constant(lines, node, ids, place, names, rng)
-    rest = [(node, ids) for node, ids in found if id(node) not in used]
+    rest = [(node, ids) for node, ids in found if id(node) not in used] or found
     for node, ids in rest[:NUM_ENDINGS]:
         yield _with_ending(lines, node, ids, names, rng)
 
@@ -204,7 +204,7 @@ def _with_constant(
 def _with_ending(lines: Sequence[str], node: Function, ids: Sequence[str], names: Names, rng: random.Random) -> Copied:
     name, word = names.draw(), rng.choice(names.words)
     copy = list(lines[_first(node) - 1 : node.end_lineno])
-    indent = " " * node.body[0].col_offset
+    indent = lines[node.body[0].lineno - 1][: node.body[0].col_offset]
     if not copy[-1].endswith("\n"):
         copy[-1] += "\n"
     copy.append(f"{indent}assert len({_quoted(word, lines)}) == {len(word) + rng.randrange(7, 60)}\n")
@@ -243,14 +243,15 @@ def _with(source: str, copies: Sequence[Copied], rng: random.Random) -> str:
     lines = source.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
-    for copied in sorted(copies, key=lambda copied: copied.node.lineno, reverse=True):
-        first, last = _first(copied.node) - 1, copied.node.end_lineno or copied.node.lineno
-        gap = "\n" * (2 if copied.node.col_offset == 0 else 1)
-        original = "".join(lines[first:last]) + copied.ending
-        pair = [original, copied.copy if copied.copy.endswith("\n") else copied.copy + "\n"]
-        if rng.random() < 0.5:
-            pair.reverse()
-        lines[first:last] = [gap.join(pair)]
+    nodes = {copied.node.lineno: copied.node for copied in copies}
+    for lineno in sorted(nodes, reverse=True):
+        node, of_node = nodes[lineno], [copied for copied in copies if copied.node.lineno == lineno]
+        first, last = _first(node) - 1, node.end_lineno or node.lineno
+        gap = "\n" * (2 if node.col_offset == 0 else 1)
+        texts = ["".join(lines[first:last]) + "".join(copied.ending for copied in of_node)]
+        texts += [copied.copy if copied.copy.endswith("\n") else copied.copy + "\n" for copied in of_node]
+        rng.shuffle(texts)
+        lines[first:last] = [gap.join(texts)]
     return "".join(lines)
 
 
