@@ -62,7 +62,7 @@ def keys_of(cls: type, heading: str, prefix: str) -> Iterator[Row]:
     for field in dataclasses.fields(cls):
         spec = specs(cls)[field.name]
         if spec.section is not None:
-            yield from keys_of(spec.section, field.name, f"{field.name}.")
+            yield from keys_of(spec.section, f"{prefix}{field.name}", f"{prefix}{field.name}.")
         else:
             default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
             conditions = ", ".join(shown(name, value, prefix) for name, value in spec.only_if)

@@ -133,6 +133,10 @@ class TryAgainEnv(TurnEnv):
         """Return what scorers may know of the task within."""
         return self._world.gold()
 
+    def guide(self) -> str | None:
+        """Return the guidance of the environment within."""
+        return self._world.guide()
+
     @property
     def tools(self) -> list[dict[str, Any]]:
         """The tools within."""
