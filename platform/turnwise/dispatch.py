@@ -1,7 +1,8 @@
 """Hands episodes to rollout workers and tries failed ones again elsewhere.
 
 The group stream and the evaluation call `play`. It returns one trajectory for every episode asked for: a complete one,
-or after `max_attempts` one that carries its `Failure`; and one more for each guided attempt that a worker makes after it. It knows nothing of Ray: a `Player` is any rollout worker.
+or after `max_attempts` one that carries its `Failure`; and one more for each guided attempt that a worker has follow.
+It knows nothing of Ray: a `Player` is any rollout worker.
 """
 
 from __future__ import annotations

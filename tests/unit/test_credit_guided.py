@@ -27,9 +27,12 @@ SECOND: list[float | None] = [1.0, 1.0, 0.0]
 def config(name: str = "rloo", scale: str | None = None, **options: Any) -> CreditConfig:
     section = {"name": name, **options}
     kind, built = build_plugin("estimator", section)
-    extra = {str(getattr(built, option)): 1.0 for option in getattr(kind, "channel_options", ()) if option != "immediate"}
+    named = [option for option in getattr(kind, "channel_options", ()) if option != "immediate"]
+    extra = {str(getattr(built, option)): 1.0 for option in named}
     values = {str(getattr(built, option)): 0.0 for option in getattr(kind, "value_options", ())}
-    channels = {"outcome": 1.0, "process": 0.5, **extra, **values}
+    items = getattr(built, "dependence", None) or {}
+    judged = {item: 1.0 for on in items.values() for item in on} if name == "cm2_step" else {}
+    channels = {"outcome": 1.0, "process": 0.5, **extra, **values, **judged}
     return CreditConfig(channels=channels, estimator=section, scale=scale)
 
 
@@ -110,9 +113,7 @@ def test_a_guided_attempt_that_is_alone_teaches_nothing_where_groups_are_compare
 
 def test_guided_attempts_are_counted_and_what_was_offered() -> None:
     group = mixed_group("a", [0.0, 0.0, 1.0], [1.0, 0.0])
-    followed = tuple(
-        replace(m, provenance={"offered": "look"}) if m.index < 2 else m for m in group.trajectories
-    )
+    followed = tuple(replace(m, provenance={"offered": "look"}) if m.index < 2 else m for m in group.trajectories)
     _, metrics = assign([replace(group, trajectories=followed)], config(), declared=["process"])
     found = {name: value for name, value in metrics.items() if name.startswith("guided/")}
     assert found == {"guided/offered": 2.0, "guided/played": 2.0, "guided/solved": 1.0, "guided/trained": 2.0}

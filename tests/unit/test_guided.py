@@ -49,7 +49,9 @@ def test_who_may_be_followed_depends_on_seed_and_group_only() -> None:
     assert chosen == [[s.index for s in specs(8, number, config) if s.again] for number in range(400)]
     assert max(map(len, chosen)) == 3
     assert len({tuple(each) for each in chosen}) > 50
-    wide = [len([s for s in specs(8, number, GuidedConfig(share=0.5, per_group=8)) if s.again]) for number in range(400)]
+    wide = [
+        len([s for s in specs(8, number, GuidedConfig(share=0.5, per_group=8)) if s.again]) for number in range(400)
+    ]
     assert sum(wide) / 3200 == pytest.approx(0.5, abs=0.03)
     assert all(s.again is None for s in specs(8, config=GuidedConfig(share=0.0)))
 
@@ -240,7 +242,10 @@ def test_the_share_goes_by_the_update_that_a_group_is_in() -> None:
 def test_a_curriculum_goes_by_first_attempts() -> None:
     class GuidedSucceed(OutcomeScorer):
         async def score(self, group: Group) -> Sequence[Score]:
-            return [Score(trajectory_id=t.trajectory_id, channel="outcome", value=float(t.is_guided)) for t in group.trajectories]
+            return [
+                Score(trajectory_id=t.trajectory_id, channel="outcome", value=float(t.is_guided))
+                for t in group.trajectories
+            ]
 
     state: dict[str, Any] = {}
     tasks = Curriculum(TaskSet(env_id="e", seed=7), 4, state, success=("outcome", 0.5))

@@ -21,7 +21,9 @@ class QuizEnv(TurnEnv):
 
     sample_actions = ("1", "2", "no number")
 
-    def __init__(self, right: str = "6", style: float = 0.0, outcome: float = 1.0, max_turns: int | None = None) -> None:
+    def __init__(
+        self, right: str = "6", style: float = 0.0, outcome: float = 1.0, max_turns: int | None = None
+    ) -> None:
         super().__init__()
         self.right, self.style, self.outcome, self.max_turns = right, style, outcome, max_turns
         self.seen: list[tuple[int, dict[str, Any]]] = []
@@ -115,9 +117,7 @@ def test_the_goldens_come_out_of_the_environment_itself(case: int) -> None:
     given, wanted = inputs("ufo"), expected("ufo")["result"][case]
     answers, solved_at = given["answers"][case], given["correct_at_attempt"][case]
     right = answers[solved_at - 1] if solved_at else "no such answer"
-    env = made(
-        kwargs={"right": right}, attempts=given["max_turns"], decay=given["gamma"], repetition=given["lam"]
-    )
+    env = made(kwargs={"right": right}, attempts=given["max_turns"], decay=given["gamma"], repetition=given["lam"])
     steps = play(env, answers)
     assert [step[2] for step in steps] == [False] * (len(answers) - 1) + [True]
     found = totals(steps)

@@ -1,17 +1,17 @@
 """`turnwise/TryAgain-v0`: another environment, whose wrong answers may be corrected (UFO; arXiv 2507.14295).
 
-When the environment within ends of its own with an outcome of at most `THRESHOLD`, it is reset to the same task, and the
-policy reads no more than that it was wrong. The episode is over at the first right answer, after `attempts` answers, or
-where the environment within cuts an attempt off. Rewards (algorithms.md 4.11):
+When the environment within ends of its own with an outcome of at most `THRESHOLD`, it is reset to the same task, and
+the policy reads no more than that it was wrong. The episode is over at the first right answer, after `attempts`
+answers, or where the environment within cuts an attempt off. Rewards (algorithms.md 4.11):
 
 - `outcome`: decay^(t - 1) for a right answer at attempt t, 0 for a wrong one, instead of the environment's own;
 - `repetition`: at the end, of a failure too, -repetition (1 - E / T): E different ones among the T valid answers;
 - `format`: -0.1 for an action that cannot be carried out, unless the environment has a price of its own;
-- its other channels: costs count each time, and what an attempt earns only beyond the best one before it. Otherwise a
-  policy would be paid for failing and doing the same again.
+- its other channels: costs count each time, and what an attempt earns only beyond the best one before it. Otherwise
+  a policy would be paid for failing and doing the same again.
 
-An episode that the context's length ends has no `repetition`: nobody tells the environment. The scorer `retry` gives the
-same rewards for environments of other makes.
+An episode that the context's length ends has no `repetition`: nobody tells the environment. The scorer `retry` gives
+the same rewards for environments of other makes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class TryAgainEnv(TurnEnv):
         """Make the environment `id` with `kwargs`; UserError for a value that does not fit.
 
         `attempts`: answers of an episode at most. `decay`: factor on a right answer for each one before it.
-        `repetition`: what it costs if all answers were one and the same, nearly. `text`: all that is said of a wrong one.
+        `repetition`: what it costs if all answers were one and the same, nearly. `text`: all that a wrong one is told.
         """
         self._attempts = _checked_attempts(attempts)
         self._decay = _number("decay", decay, above=0.0, at_most=1.0)

@@ -77,9 +77,7 @@ def assign(
     return batch, {**metrics, **shown, **guided_metrics(groups, advantages, *success)}
 
 
-def _estimated(
-    rewards: TurnRewards, estimator: Estimator, scale: str | None, is_trained: Mask
-) -> TurnAdvantages:
+def _estimated(rewards: TurnRewards, estimator: Estimator, scale: str | None, is_trained: Mask) -> TurnAdvantages:
     """Return the advantages of one kind of attempts, those of episodes that are not trained on left out."""
     advantages = without(estimator.estimate(rewards), is_trained)
     if scale != "group":

@@ -1,8 +1,9 @@
 """Guided and unguided attempts, kept apart: they succeed at different rates, so neither is a baseline of the other.
 
-The one place where that is decided. `assign` has every fusion, estimator and scale see one kind at a time; `Selector` has
-every selection do so. What the unguided attempts get is thus, to the bit, what they would get if nobody had been guided:
-whether an episode is followed by a guided one depends on its own actions, so no baseline of its may depend on that.
+The one place where that is decided. `assign` has every fusion, estimator and scale see one kind at a time; `Selector`
+has every selection do so. What the unguided attempts get is thus, to the bit, what they would get if nobody had been
+guided: whether an episode is followed by a guided one depends on its own actions, and a baseline must not depend on
+these.
 """
 
 from __future__ import annotations

@@ -219,7 +219,8 @@ class _Trial:
         env = self._make()
         steps = list(self._play(env))
         guidance = env.call("guide", env.world.guide)
-        if guidance is not None and (not env.world.observation_space.contains(guidance) or not isinstance(guidance, str)):
+        is_text = isinstance(guidance, str) and env.world.observation_space.contains(guidance)
+        if guidance is not None and not is_text:
             raise Broken(f"guide returns a text or None, not {str(guidance)[:80]!r}")
         again = env.reset(self._seed, guidance=guidance or SOME_GUIDANCE)
         _check_messages(again.observation, env.world, "with guidance: ")

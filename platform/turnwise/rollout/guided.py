@@ -1,11 +1,11 @@
 """Guided attempts: which failed episodes of a group are tried again with the environment's guidance (Agent-RLVR).
 
-arXiv 2506.11425; algorithms.md 4.10. The stream plans with `with_guided`; the rollout worker plays. Which first attempts
-may be followed is decided beforehand, from the seed and the number of the group: not from which of them fail, nor from the
-order in which they end. So a group is the same in every run, and as a resumed run plays it again.
+arXiv 2506.11425; algorithms.md 4.10. The stream plans with `with_guided`; the rollout worker plays. Which first
+attempts may be followed is decided beforehand, from the seed and the number of the group: not from which of them fail,
+nor from the order in which they end. So a group is the same in every run, and in a resumed one.
 
-A guided attempt is an episode of its own: the same task, another seed of its own, its guidance in the first observation.
-What it samples is sampled, and trained on, in that context. In credit it is compared with guided attempts only.
+A guided attempt is an episode of its own: the same task, another seed, its guidance in the first observation. What it
+writes is sampled, and trained on, in that context. In credit it is compared with guided attempts only (`credit.split`).
 """
 
 from __future__ import annotations

@@ -162,9 +162,7 @@ class RolloutWorker:
             raise
         self._idle.append(world)
 
-    async def _followed(
-        self, job: _Job, trajectory: Trajectory, world: World
-    ) -> tuple[list[Trajectory], _Job | None]:
+    async def _followed(self, job: _Job, trajectory: Trajectory, world: World) -> tuple[list[Trajectory], _Job | None]:
         """Return what is to be delivered after an episode, and the guided attempt that follows it if one does.
 
         An environment that fails at its guidance fails the guided attempt, not the first one.
