@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from credit_pieces import score, trajectory
 from estimator_cases import CASES
+from golden_cases import expected, inputs
 from guided_pieces import guided, mixed_group
 
 from turnwise import registry
@@ -19,7 +20,7 @@ from turnwise.credit.select import Selector
 from turnwise.credit.split import by_kind, joined_groups, unguided
 from turnwise.records import Batch, Group
 
-TURNS = [[2], [3, 1], [2, 2, 2], [1], [2, 2], [4], [1, 1, 1, 1, 1]]
+TURNS = [[2] * 11, [3, 1], [2, 2, 2], [1] * 9, [2, 2], [4], [1] * 37]
 FIRST: list[float | None] = [1.0, 0.0, 0.0, 1.0]
 SECOND: list[float | None] = [1.0, 1.0, 0.0]
 
@@ -165,6 +166,24 @@ def test_right_and_short_are_beside_its_own_kind() -> None:
     found = selected(section, mixed_group("a", [1.0, 1.0], [1.0, 1.0], turns)).group
     assert (found.trained, found.later) == ((0, 2), (1, 3))
     assert indices(found) == [0, 1, 2, 3]
+
+
+def test_agent_rlvr_trains_on_the_goldens_attempts() -> None:
+    given, wanted = inputs("agent_rlvr"), expected("agent_rlvr")
+    found = []
+    for task, (alone, helped) in enumerate(zip(given["first_attempt"], given["guided_attempt"], strict=True)):
+        second = [] if helped is None else [float(helped)]
+        group = selected({"name": "agent_rlvr"}, mixed_group("a", [float(alone)], second)).group
+        found += [f"{'guided' if member.is_guided else 'first'}#{task}" for member in group.trained_now]
+    assert found == wanted["train_on"]
+
+
+def test_agent_rlvr_keeps_failures_in_the_baseline_of_first_attempts() -> None:
+    group = selected({"name": "agent_rlvr"}, mixed_group("a", [1.0, 0.0, 0.0, None], [0.0, 1.0])).group
+    assert group.trained == (0, 4, 5)
+    batch, metrics = assign([group], config(), declared=["process"])
+    assert [row[0] for row in of_members(batch, [0, 1, 2])] == pytest.approx([1.0, -1.0, 1.0])
+    assert metrics["episode/success_rate"] == pytest.approx(1 / 3)
 
 
 def test_parts_joined_are_the_group_again() -> None:

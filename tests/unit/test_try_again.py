@@ -13,7 +13,8 @@ from turnwise import InvalidAction, ToolEnv, TurnEnv, UserError, tool
 from turnwise.env.conformance import validate
 from turnwise.tasks import TaskSet, make_env, world_of
 
-TRY_AGAIN, QUIZ, LIBRARY = "turnwise/TryAgain-v0", "test/Quiz-v0", "test/Library-v0"
+TRY_AGAIN = "turnwise/TryAgain-v0"
+QUIZ, STRICT, LIBRARY = "test/Quiz-v0", "test/Strict-v0", "test/Library-v0"
 
 
 class QuizEnv(TurnEnv):
@@ -60,6 +61,13 @@ class QuizEnv(TurnEnv):
         return {"answer": self.right}
 
 
+class StrictEnv(QuizEnv):
+    """Ends at a refused action too."""
+
+    def on_invalid(self, error: InvalidAction) -> None:
+        self.finish()
+
+
 class LibraryEnv(ToolEnv):
     """Pages worth something, then an answer."""
 
@@ -90,10 +98,11 @@ class LibraryEnv(ToolEnv):
 
 @pytest.fixture(autouse=True)
 def worlds() -> Iterator[None]:
-    gymnasium.register(QUIZ, entry_point=QuizEnv, disable_env_checker=True, order_enforce=False)
-    gymnasium.register(LIBRARY, entry_point=LibraryEnv, disable_env_checker=True, order_enforce=False)
+    for name, kind in {QUIZ: QuizEnv, STRICT: StrictEnv, LIBRARY: LibraryEnv}.items():
+        gymnasium.register(name, entry_point=kind, disable_env_checker=True, order_enforce=False)
     yield
-    del gymnasium.registry[QUIZ], gymnasium.registry[LIBRARY]
+    for name in (QUIZ, STRICT, LIBRARY):
+        del gymnasium.registry[name]
 
 
 def made(id: str = QUIZ, /, **options: Any) -> gymnasium.Env[Any, Any]:
@@ -148,6 +157,12 @@ def test_a_refused_action_costs_a_tenth_and_is_no_attempt() -> None:
     assert [step[4]["is_valid"] for step in steps] == [False, False, True, False, True]
     assert steps[0][0][0]["content"] == "error: name a number"
     assert totals(steps) == {"format": pytest.approx(-0.3), "outcome": 0.5, "repetition": 0.0}
+
+
+def test_an_attempt_that_a_refused_action_ends_is_one_and_no_answer() -> None:
+    steps = play(made(STRICT, attempts=3), ["what", "1", "1"])
+    assert [step[2] for step in steps] == [False, False, True]
+    assert totals(steps) == {"format": -0.1, "outcome": 0.0, "repetition": -0.25}
 
 
 def test_what_is_no_message_is_refused_too_and_the_price_of_the_environment_within_stays_its_own() -> None:
