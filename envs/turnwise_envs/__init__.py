@@ -3,6 +3,7 @@
 - `turnwise/Search-v0`: deep search over an encyclopedia of linked pages
 - `turnwise/GymText-v0`: any discrete Gymnasium environment, as text
 - `turnwise/SWE-v0`: mend a repository; hidden tests decide
+- `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ _ENTRY_POINTS = {
     "turnwise/Search-v0": "turnwise_envs.search.env:SearchEnv",
     "turnwise/GymText-v0": "turnwise_envs.text.env:GymTextEnv",
     "turnwise/SWE-v0": "turnwise_envs.swe.env:SweEnv",
+    "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
 }
 
 

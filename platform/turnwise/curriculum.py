@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from turnwise.credit.split import unguided
 from turnwise.credit.verdicts import verdicts
 from turnwise.errors import UserError
 from turnwise.records import Group, Task
@@ -39,8 +40,8 @@ class Curriculum:
         return self._tasks.task(self._place(number))
 
     def record(self, group: Group) -> None:
-        """Note the success of a scored group; one without any known success changes nothing."""
-        known = [is_right for is_right in verdicts(group, *self._success).values() if is_right is not None]
+        """Note the success of a scored group's first attempts; one without any known success changes nothing."""
+        known = [is_right for is_right in verdicts(unguided(group), *self._success).values() if is_right is not None]
         if known:
             self._state["fresh"][str(self._place(int(group.group_id)))] = sum(known) / len(known)
 

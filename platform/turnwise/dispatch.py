@@ -1,7 +1,8 @@
 """Hands episodes to rollout workers and tries failed ones again elsewhere.
 
 The group stream and the evaluation call `play`. It returns one trajectory for every episode asked for: a complete one,
-or after `max_attempts` one that carries its `Failure`. It knows nothing of Ray: a `Player` is any rollout worker.
+or after `max_attempts` one that carries its `Failure`; and one more for each guided attempt that a worker has follow.
+It knows nothing of Ray: a `Player` is any rollout worker.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from turnwise.errors import InfraError, failure_of
-from turnwise.records import End, Failure, Trajectory
-from turnwise.rollout.episode import EpisodeSpec
+from turnwise.records import Failure, Trajectory
+from turnwise.rollout.episode import EpisodeSpec, lost_trajectory
 
 BACKOFF_S = 0.2
 """Pause before the second attempt; doubled for each further one, at most 5 s."""
@@ -26,7 +27,7 @@ class Player(Protocol):
     load: int  # episodes handed to it that have not come back
 
     def run_many(self, specs: Sequence[EpisodeSpec]) -> AsyncIterator[Trajectory]:
-        """Yield the trajectory of each spec as it ends; InfraError if the worker is lost."""
+        """Yield the trajectory of each spec, and of a guided attempt that follows, as it ends; InfraError if lost."""
 
 
 class Dispatcher:
@@ -37,7 +38,7 @@ class Dispatcher:
         self._players, self._max_attempts, self._on_failure = tuple(players), max_attempts, on_failure
 
     async def play(self, specs: Sequence[EpisodeSpec]) -> AsyncIterator[Trajectory]:
-        """Yield one trajectory for each spec, in the order in which they end."""
+        """Yield one trajectory for each spec, and for each guided attempt that follows, in the order of their ends."""
         done: asyncio.Queue[Trajectory | BaseException] = asyncio.Queue()
         runs: set[asyncio.Task[None]] = set()
 
@@ -49,10 +50,12 @@ class Dispatcher:
         try:
             for player, part in self._share(specs):
                 launch(player, part)
-            for _ in specs:
+            num_open = len(specs)
+            while num_open:
                 result = await done.get()
                 if isinstance(result, BaseException):
                     raise result
+                num_open += int(result.is_followed) - 1
                 yield result
         finally:
             for run in runs:
@@ -91,6 +94,10 @@ class Dispatcher:
                     again = replace(spec, attempt=spec.attempt + 1)
                     launch(self._another(player), [again], min(5.0, BACKOFF_S * 2.0 ** (spec.attempt - 1)))
                     return
+            if trajectory.is_followed and spec.again is not None:  # by the same worker, without being asked
+                again = replace(spec.again, guidance=trajectory.provenance["offered"])
+                open_specs[again.trajectory_id] = again
+                player.load += 1
             done.put_nowait(trajectory)
 
         try:
@@ -108,17 +115,3 @@ class Dispatcher:
     def _another(self, player: Player) -> Player:
         others = [other for other in self._players if other is not player]
         return min(others or [player], key=lambda other: other.load)
-
-
-def lost_trajectory(spec: EpisodeSpec, failure: Failure) -> Trajectory:
-    """Return the record of an episode of which nothing came back."""
-    return Trajectory(
-        trajectory_id=spec.trajectory_id,
-        group_id=spec.group_id,
-        index=spec.index,
-        task=spec.task,
-        turns=(),
-        end=End.FAILED,
-        failure=failure,
-        provenance={"attempt": spec.attempt},
-    )

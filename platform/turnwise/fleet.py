@@ -273,6 +273,7 @@ class Fleet:
             slots=config.rollout.slots,
             max_lost_threads=config.rollout.max_lost_threads,
             oracle=config.rollout.oracle,
+            success=(config.eval.success_channel, config.eval.success_threshold),
         )
         return RemotePlayer(name, actor)
 

@@ -48,6 +48,7 @@ _ITEMS = (
     ("fuse", "decorrelate", "turnwise.credit.fusions.decorrelate:Decorrelate"),
     ("fuse", "progress", "turnwise.credit.fusions.progress:Progress"),
     ("fuse", "overlong", "turnwise.credit.fusions.overlong:Overlong"),
+    ("select", "agent_rlvr", "turnwise.credit.selections.agent_rlvr:AgentRlvr"),
     ("select", "dynamic_sampling", "turnwise.credit.selections.dynamic_sampling:DynamicSampling"),
     ("select", "overlong", "turnwise.credit.selections.overlong:Overlong"),
     ("select", "prof", "turnwise.credit.selections.prof:Prof"),

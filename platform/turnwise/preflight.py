@@ -104,7 +104,12 @@ def check_model(path: str) -> Path:
 
 def check_world(config: RunConfig, folder: Path) -> None:
     """Raise UserError if there are no tasks, or the first prompts of some do not fit the context."""
-    from turnwise.rollout.preflight import check_first_prompts, check_keys_exist, check_oracle_exists
+    from turnwise.rollout.preflight import (
+        check_first_prompts,
+        check_guide_exists,
+        check_keys_exist,
+        check_oracle_exists,
+    )
 
     tasks = TaskSet.of(config.env.id, config.env.kwargs, "train", config.seed)
     if config.eval.tasks:
@@ -124,6 +129,8 @@ def check_world(config: RunConfig, folder: Path) -> None:
         within(limit_s, lambda: check_keys_exist(config.env.kwargs, first[0], kind, estimator), lambda: late)
     if config.rollout.oracle:
         within(limit_s, lambda: check_oracle_exists(config.env.kwargs, config.env.id), lambda: late)
+    if share := config.rollout.guided.share:
+        within(limit_s, lambda: check_guide_exists(config.env.kwargs, config.env.id, share), lambda: late)
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -111,13 +111,23 @@ class Trajectory:
 
     trajectory_id: str  # unique in a run: "<group>/<index>"
     group_id: str  # unique in a run
-    index: int  # 0 .. group size - 1
+    index: int  # 0 .. group size - 1; guided attempts from there on
     task: Task
     turns: tuple[Turn, ...]
     end: End
     end_cause: str = ""  # why it was truncated: "max_turns", "context", ...
     failure: Failure | None = None  # set exactly when `end` is FAILED
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # sandbox tier, attempt, seeds, versions, guided
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # sandbox tier, attempt, seeds, versions, guidance
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether it began with guidance after a failed first attempt (`provenance["first_attempt"]`)."""
+        return bool(self.provenance.get("guided", False))
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a guided attempt follows, with the guidance that the environment offered after this one."""
+        return "offered" in self.provenance
 
     @property
     def num_action_tokens(self) -> int:

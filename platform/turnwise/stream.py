@@ -22,7 +22,8 @@ from turnwise.errors import StalledError
 from turnwise.monitor.timing import StageClock
 from turnwise.records import Failure, Group, Score, Trajectory
 from turnwise.replay import ReplayBuffer, batches_ahead
-from turnwise.rollout.episode import group_specs
+from turnwise.rollout.episode import EpisodeSpec, group_specs
+from turnwise.rollout.guided import with_guided
 from turnwise.stream_state import StreamState
 from turnwise.tasks import TaskSet
 
@@ -213,8 +214,7 @@ class GroupStream:
         return number
 
     async def _play(self, numbers: Sequence[int]) -> None:
-        size = self._config.group_size
-        specs = [s for n in numbers for s in group_specs(self._tasks.task(n), n, size, self._seed)]
+        specs = [spec for number in numbers for spec in self._specs(number)]
         members: dict[str, list[Trajectory]] = {spec.group_id: [] for spec in specs}
         scoring: list[asyncio.Task[None]] = []
         async for trajectory in self._dispatcher.play(specs):
@@ -222,9 +222,18 @@ class GroupStream:
                 self._move()
             group = members[trajectory.group_id]
             group.append(trajectory)
-            if len(group) == self._config.group_size:
+            if len(group) == self._config.group_size + sum(member.is_followed for member in group):
                 scoring.append(asyncio.create_task(self._finish(group)))
         await asyncio.gather(*scoring)
+
+    def _specs(self, number: int) -> list[EpisodeSpec]:
+        """Return the episodes of a group, of the update that it would be in if nothing were ever left out."""
+        config = self._config
+        specs = group_specs(self._tasks.task(number), number, config.group_size, self._seed)
+        if not config.guided.share:
+            return specs
+        update = number // config.groups_per_update
+        return with_guided(specs, config.guided, number=number, seed=self._seed, update=update)
 
     async def _finish(self, members: Sequence[Trajectory]) -> None:
         complete = tuple(sorted((t for t in members if t.end.is_complete), key=lambda t: t.index))
@@ -234,7 +243,7 @@ class GroupStream:
         first = members[0]
         group = Group(group_id=first.group_id, task=first.task, trajectories=complete, failures=failures)
         self.num_episodes += len(complete)
-        if len(complete) >= self._config.min_group_size:
+        if sum(not member.is_guided for member in complete) >= self._config.min_group_size:
             parts = await self._scored(group)
             self._select(replace(group, scores=tuple(score for part in parts for score in part)))
             self._num_dropped_in_a_row = 0

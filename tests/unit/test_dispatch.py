@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import numpy as np
 
-from turnwise.dispatch import Dispatcher, lost_trajectory
+from turnwise.dispatch import Dispatcher
 from turnwise.errors import InfraError
 from turnwise.records import End, Failure, FailureKind, Task, Trajectory, Turn
-from turnwise.rollout.episode import EpisodeSpec
+from turnwise.rollout.episode import EpisodeSpec, lost_trajectory
 
 Play = Callable[[EpisodeSpec], Trajectory]
 

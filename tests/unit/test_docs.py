@@ -62,7 +62,7 @@ def keys_of(cls: type, heading: str, prefix: str) -> Iterator[Row]:
     for field in dataclasses.fields(cls):
         spec = specs(cls)[field.name]
         if spec.section is not None:
-            yield from keys_of(spec.section, field.name, f"{field.name}.")
+            yield from keys_of(spec.section, f"{prefix}{field.name}", f"{prefix}{field.name}.")
         else:
             default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
             conditions = ", ".join(shown(name, value, prefix) for name, value in spec.only_if)
@@ -133,7 +133,7 @@ def test_the_code_of_the_environments_page_runs_in_order(tmp_path: Path, monkeyp
         for env_id in set(gymnasium.registry) - before:
             if env_id.startswith(("docs/", "my_world/")):
                 del gymnasium.registry[env_id]
-    assert len(blocks) == 7
+    assert len(blocks) == 9
 
 
 def test_no_block_of_the_environments_page_is_left_out() -> None:
@@ -147,7 +147,7 @@ def test_no_block_of_the_environments_page_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("env_id", "heading"),
-    [("Search-v0", "turnwise/Search-v0"), ("GymText-v0", "turnwise/GymText-v0"), ("Flaky-v0", "turnwise/Flaky-v0")],
+    [(name, f"turnwise/{name}") for name in ("Search-v0", "GymText-v0", "TryAgain-v0", "Flaky-v0")],
 )
 def test_the_arguments_of_an_environment_are_those_of_its_constructor(env_id: str, heading: str) -> None:
     text = page("environments.md").split(f"## {heading}\n")[1].split("\n## ")[0]

@@ -23,6 +23,7 @@ NAMES = [
     "step after the end",
     "reset after close",
     "optional methods",
+    "guidance",
     "episode length",
 ]
 
@@ -193,6 +194,25 @@ class DemonstratesNonsense(ToolEnv):
         return "stop now please"
 
 
+class GuidesByNumber(GoodEnv):
+    def guide(self) -> Any:
+        return 7
+
+
+class HidesGuidance(GoodEnv):
+    def reset(self, **given: Any) -> Any:
+        return super().reset(seed=given.get("seed"))
+
+
+class GuidanceMoves(GoodEnv):
+    def guide(self) -> str:
+        return "try 7"
+
+    def reset(self, **given: Any) -> Any:
+        observation, info = super().reset(**given)
+        return observation, {**info, "state_key": f"{info['state_key']} {'guidance' in (given.get('options') or {})}"}
+
+
 class KeyIsANumber(GoodEnv):
     def state_key(self) -> Any:
         return 7
@@ -250,6 +270,9 @@ def test_a_good_environment_passes_everything(check: Any) -> None:
         (OracleExaggerates, "optional methods", "not in [-1, 1]"),
         (DemonstratesNonsense, "optional methods", "is not valid"),
         (KeyIsANumber, "optional methods", "return a text or None"),
+        (GuidesByNumber, "guidance", "guide returns a text or None, not '7'"),
+        (HidesGuidance, "guidance", "does not show the guidance"),
+        (GuidanceMoves, "guidance", "begins in another state"),
         (GoldIsNoJson, "optional methods", "not JSON serializable"),
     ],
 )

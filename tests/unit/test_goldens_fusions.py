@@ -11,7 +11,7 @@ from turnwise.credit.estimators.rloo import Rloo, RlooConfig
 from turnwise.credit.fusions.overlong import overlong_penalty
 from turnwise.credit.fusions.tiers import tier
 from turnwise.credit.returns import rewards_with_outcome, trajectory_scores
-from turnwise_rewards.attempts import attempt_reward, repetition_penalty
+from turnwise.env.attempts import attempt_reward, repetition_penalty
 from turnwise_rewards.progress import attribution_error
 
 

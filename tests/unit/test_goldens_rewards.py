@@ -8,9 +8,9 @@ import torch
 from golden_cases import CLOSE, GOLDENS, covers, expected, inputs
 from torch import nn
 
+from turnwise.credit.selections.agent_rlvr import attempts_to_train
 from turnwise_rewards.belief import BeliefScores, BeliefWeights, consistency_reward
 from turnwise_rewards.connectivity import connected_rubrics, rubric_reward
-from turnwise_rewards.guided import attempts_to_train
 from turnwise_rewards.implicit import token_gradient, trajectory_scores
 from turnwise_rewards.nuggets import VerifierWeights, macro_f1, policy_recall, verifier_reward
 from turnwise_rewards.pairwise import WEIGHTS, Criterion, bidirectional_verdict, pair_score

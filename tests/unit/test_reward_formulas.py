@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from turnwise.credit.selections.agent_rlvr import Attempt, attempts_to_train
 from turnwise_rewards.belief import BeliefScores, BeliefWeights, consistency_reward
 from turnwise_rewards.connectivity import connected_rubrics, first_evidence, rubric_reward, turn_credit
-from turnwise_rewards.guided import Attempt, attempts_to_train
 from turnwise_rewards.implicit import token_gradient, trajectory_scores, turn_rewards
 from turnwise_rewards.missing import mean_of_known
 from turnwise_rewards.nuggets import macro_f1, policy_recall, verifier_reward
@@ -23,7 +23,7 @@ from turnwise_rewards.preference_losses import (
 from turnwise_rewards.skills import Subgoal, process_reward, turn_scores
 from turnwise_rewards.verdicts import gated_outcome, probe_judge, step_majority
 
-MODULES = "belief connectivity guided implicit missing nuggets pairwise preference_losses skills verdicts"
+MODULES = "belief connectivity implicit missing nuggets pairwise preference_losses skills verdicts"
 
 SCORES = np.asarray([0.3, -0.2, 0.7, -1.1, 0.4, 0.9])
 OUTCOMES = np.asarray([1.0, 0.0, 0.5, -1.0, 1.0, 0.0])

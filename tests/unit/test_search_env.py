@@ -448,3 +448,49 @@ def test_steps_and_queries_are_fast() -> None:
     assert (time.perf_counter() - started) / 7 < 4e-3  # measured: 0.05 ms; the machine may be busy
     assert Mistakes() == Mistakes(wrong_relation=0.1, wrong_page=0.15, early_answer=0.1, wrong_value=0.1)
     assert isinstance(world_of(env), SearchEnv)
+
+
+def test_guidance_is_the_plan_and_the_first_fact_that_was_not_found(asked: Any) -> None:
+    env, _ = asked
+    env.step("answer Lima")
+    assert world_of(env).guide() == "search twin Naples; search industry; answer. not found: twin of Naples"
+    env.reset(seed=3, options={"guidance": str(world_of(env).guide())})
+    for page in (world_of(env)._problem.gold_pages[0],):  # type: ignore[attr-defined]
+        env.step(f"open {page}")
+    env.step("answer Lima")
+    twin = world_of(env)._question.chain[1]  # type: ignore[attr-defined]
+    assert str(world_of(env).guide()).endswith(f"not found: industry of {twin}")
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3, 4])
+def test_guidance_never_names_the_answer_nor_what_the_attempt_has_not_read(hops: int) -> None:
+    env = _make(hops=hops)
+    rng = np.random.default_rng(hops)
+    for seed in range(40):
+        env.reset(seed=seed)
+        world: Any = world_of(env)
+        for page in world._problem.gold_pages[: rng.integers(hops + 1)]:
+            env.step(f"open {page}")
+        env.step("answer nobody")
+        words = str(world.guide()).replace(";", " ").replace(".", " ").replace(":", " ").split()
+        read = " ".join([world._problem.text, *(world._pages.texts[page] for page in world._opened)])
+        assert world._problem.answer not in words
+        assert [name for name in world._question.chain[1:] if name in words and name not in read] == []
+
+
+def test_guidance_over_a_corpus_names_pages_but_not_one_that_tells_the_answer(tmp_path: Path) -> None:
+    pages = [("Acme", "Acme was founded by Ada."), ("Ada", "Ada was born in London."), ("London town", "A place.")]
+    (tmp_path / "corpus.jsonl").write_text(
+        "".join(json.dumps({"title": title, "text": text}) + "\n" for title, text in pages)
+    )
+    task = {"question": "Where?", "answer": "London", "gold_pages": ["Acme", "Ada", "London town"]}
+    (tmp_path / "tasks.jsonl").write_text(json.dumps(task) + "\n")
+    env = _make(corpus=str(tmp_path / "corpus.jsonl"), tasks=str(tmp_path / "tasks.jsonl"))
+    env.reset(seed=0)
+    env.step("open Acme")
+    env.step("answer Rome")
+    assert world_of(env).guide() == "not opened: Ada"
+    env.reset(seed=0)
+    for action in ("open Acme", "open Ada", "answer Rome"):
+        env.step(action)
+    assert world_of(env).guide() is None

@@ -153,6 +153,22 @@ class SearchEnv(ToolEnv):
         """Return question, answer, aliases, gold pages and rubrics."""
         return self._problem.gold()
 
+    def guide(self) -> str | None:
+        """Return what the failed episode lacked: the steps in order, and the first fact that it did not get to.
+
+        Over a corpus of the user's own, the gold pages that were not opened, and nothing where all were. A page that
+        the answer names is not named.
+        """
+        missed = [page for page in self._problem.gold_pages if page not in self._opened]
+        if self._question is None:
+            named = [page for page in missed if not self._problem.is_told_by(page)]
+            return f"not opened: {'; '.join(named)}" if named else None
+        relations, chain = relations_of(self._question), self._question.chain
+        steps = [f"search {relations[0]} {chain[0]}", *(f"search {relation}" for relation in relations[1:]), "answer"]
+        hop = self._question.gold_pages.index(missed[0]) if missed else -1
+        where = f"not found: {relations[hop]} of {chain[hop]}" if missed else "all found, answer wrong"
+        return f"{'; '.join(steps)}. {where}"
+
     def state_key(self) -> str:
         """Return a digest of the question, the pages opened (in any order) and the last results."""
         state = "\x1f".join((self._problem.text, "\x1e".join(sorted(self._opened)), "\x1e".join(self._results)))

@@ -33,6 +33,11 @@ class Problem:
         """Whether an answer equals the right one, or an alias, as words."""
         return normalize(answer) in {normalize(right) for right in (self.answer, *self.aliases)}
 
+    def is_told_by(self, text: str) -> bool:
+        """Whether a text holds the right answer, or an alias, as words in a row."""
+        words = f" {normalize(text)} "
+        return any(f" {normalize(right)} " in words for right in (self.answer, *self.aliases))
+
     def gold(self) -> dict[str, Any]:
         """Return it as plain JSON, for scorers."""
         return {

@@ -27,6 +27,7 @@ def check_bounds(values: Mapping[str, Any], known: Mapping[str, KeySpec]) -> Non
 def check_together(config: RunConfig, estimator: type) -> None:
     """Refuse combinations that cannot work; `estimator` is the class that `credit.estimator` names."""
     _check_groups(config, bool(getattr(estimator, "needs_group", False)))
+    _check_guided(config, bool(getattr(estimator, "needs_group", False)))
     check_credit(config, estimator)
     _check_learner(config)
     _check_scoring(config)
@@ -58,6 +59,18 @@ def _check_groups(config: RunConfig, needs_group: bool) -> None:
         raise UserError(
             "rollout.curriculum", rollout.curriculum, problem, f"use at least {rollout.groups_per_update}, or 0"
         )
+
+
+def _check_guided(config: RunConfig, needs_group: bool) -> None:
+    guided, size = config.rollout.guided, config.rollout.group_size
+    if not guided.share:
+        return
+    if needs_group and guided.per_group < 2:
+        problem = "guided attempts are compared with each other only, so one alone teaches nothing"
+        raise UserError("rollout.guided.per_group", guided.per_group, problem, "use at least 2")
+    if guided.per_group > size:
+        problem = f"exceeds rollout.group_size={size}: each guided attempt follows another episode"
+        raise UserError("rollout.guided.per_group", guided.per_group, problem, f"use at most {size}")
 
 
 def _items(key: str, value: Any, spec: KeySpec) -> list[tuple[str, Any]]:

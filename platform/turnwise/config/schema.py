@@ -63,6 +63,28 @@ class EnvConfig:
 
 
 @dataclass
+class GuidedConfig:
+    """Second attempts with guidance, for failed episodes of training groups."""
+
+    share: float = key(
+        0.0,
+        "probability that a failed first attempt is followed by one with the environment's guidance; 0: never",
+        at_least=0,
+        at_most=1,
+    )
+    over: int = key(
+        0,
+        "updates over which that probability goes to `final`, linearly; 0: it stays",
+        only_if=("rollout.guided.share", True),
+        at_least=0,
+    )
+    final: float = key(
+        0.0, "the probability from then on", only_if=("rollout.guided.over", True), at_least=0, at_most=1
+    )
+    per_group: int = key(4, "guided attempts of a group at most", only_if=("rollout.guided.share", True), at_least=1)
+
+
+@dataclass
 class RolloutConfig:
     """Episodes and how many at once."""
 
@@ -82,6 +104,7 @@ class RolloutConfig:
         False,
         "ask the environment's oracle about every action, before it is carried out: events on the channel `oracle`",
     )
+    guided: GuidedConfig = key(GuidedConfig, "second attempts with guidance")
 
 
 @dataclass

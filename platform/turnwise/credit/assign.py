@@ -15,12 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from turnwise.config.plugins import build_plugin, named_channels
-from turnwise.credit import Estimator, Fusion, TurnAdvantages
+from turnwise.credit import Estimator, Fusion, Mask, TurnAdvantages, TurnRewards
 from turnwise.credit.fuse import fuse
-from turnwise.credit.metrics import credit_metrics, success_rate
+from turnwise.credit.metrics import credit_metrics, guided_metrics, success_rate
 from turnwise.credit.pack import pack
 from turnwise.credit.rewards import ordered, turn_rewards
 from turnwise.credit.scale import scaled
+from turnwise.credit.split import joined, rewards_of, rows_by_kind, unguided
 from turnwise.credit.spread import to_tokens
 from turnwise.errors import UserError
 from turnwise.records import Batch, Group
@@ -47,7 +48,8 @@ def assign(
 
     `declared` names channels that may be absent from a batch without being a mistake (those that a fusion makes may be,
     too); `success` is the channel and the threshold of `episode/success_rate`; `update` counts the updates done before.
-    Episodes that a selection took out of the loss (`Group.trained`) are in the statistics and not in the batch.
+    Episodes that a selection took out of the loss (`Group.trained`) are in the statistics and not in the batch. Guided
+    attempts are compared with each other only; rewards, success and credit are reported of the others.
     ValueError without any trajectory; UserError for a scored channel that a fusion makes; for wrong scores see
     `turn_rewards`.
     """
@@ -59,19 +61,32 @@ def assign(
     made = {channel for fusion in fusions for channel in named_channels(fusion, "made_options")}
     estimator: Estimator = _built("estimator", config.estimator, "credit.estimator")
     _check_made(groups, made)
-    scored = turn_rewards(groups, config.channels, {*declared, *made})
-    rewards = fuse(replace(scored, update=update), fusions)
-    is_trained = [group.is_trained(member) for group in groups for member in group.trajectories]
-    advantages = without(estimator.estimate(rewards), is_trained)
-    if config.scale == "group":
-        weight = max((abs(weight) for weight in rewards.weights.values()), default=1.0)
-        advantages = scaled(advantages, rewards.group, weight)
+    scored = replace(turn_rewards(groups, config.channels, {*declared, *made}), update=update)
+    is_trained = np.asarray([group.is_trained(member) for group in groups for member in group.trajectories])
+    parts, metrics = [], dict[str, float]()
+    for rows in rows_by_kind(trajectories):
+        rewards = fuse(rewards_of(scored, rows), fusions)
+        advantages = _estimated(rewards, estimator, config.scale, is_trained[rows])
+        parts.append((rows, advantages))
+        if not trajectories[rows[0]].is_guided:
+            metrics = credit_metrics(rewards, advantages)
+    advantages = joined(parts, scored.num_tokens.shape)
     credit = to_tokens(advantages, trajectories)
     batch = pack(list(compress(trajectories, is_trained)), list(compress(credit, is_trained)))
-    return batch, {**credit_metrics(rewards, advantages), **success_rate(groups, *success)}
+    shown = success_rate([unguided(group) for group in groups], *success)
+    return batch, {**metrics, **shown, **guided_metrics(groups, advantages, *success)}
 
 
-def without(advantages: TurnAdvantages, is_trained: Sequence[bool]) -> TurnAdvantages:
+def _estimated(rewards: TurnRewards, estimator: Estimator, scale: str | None, is_trained: Mask) -> TurnAdvantages:
+    """Return the advantages of one kind of attempts, those of episodes that are not trained on left out."""
+    advantages = without(estimator.estimate(rewards), is_trained)
+    if scale != "group":
+        return advantages
+    weight = max((abs(weight) for weight in rewards.weights.values()), default=1.0)
+    return scaled(advantages, rewards.group, weight)
+
+
+def without(advantages: TurnAdvantages, is_trained: Sequence[bool] | Mask) -> TurnAdvantages:
     """Return the advantages without those of episodes that a selection left to the statistics; `is_trained` is [N]."""
     mask = advantages.mask & np.asarray(is_trained, dtype=bool)[:, None]
     return replace(advantages, values=np.where(mask, advantages.values, 0.0), mask=mask)

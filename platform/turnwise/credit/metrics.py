@@ -36,12 +36,38 @@ def credit_metrics(rewards: TurnRewards, advantages: TurnAdvantages) -> dict[str
 
 def success_rate(groups: Sequence[Group], channel: str, threshold: float) -> dict[str, float]:
     """Return the share of trajectories whose score on `channel` exceeds `threshold`; nothing if none has one."""
+    known = [total for total in _totals(groups, channel).values() if total is not None]
+    return {"episode/success_rate": float(np.mean([total > threshold for total in known]))} if known else {}
+
+
+def guided_metrics(
+    groups: Sequence[Group], advantages: TurnAdvantages, channel: str, threshold: float
+) -> dict[str, float]:
+    """Count what guidance was offered, the attempts played with it, those solved, and those in the loss.
+
+    `advantages` are of all trajectories, in the order of the groups. Nothing without any guidance.
+    """
+    members = [member for group in groups for member in group.trajectories]
+    num_offered, rows = sum(m.is_followed for m in members), [i for i, m in enumerate(members) if m.is_guided]
+    if not num_offered and not rows:
+        return {}
+    totals = _totals(groups, channel)
+    scores = [totals.get(members[row].trajectory_id) for row in rows]
+    return {
+        "guided/offered": float(num_offered),
+        "guided/played": float(len(rows)),
+        "guided/solved": float(sum(score is not None and score > threshold for score in scores)),
+        "guided/trained": float(advantages.mask[rows].any(axis=1).sum()) if rows else 0.0,
+    }
+
+
+def _totals(groups: Sequence[Group], channel: str) -> dict[str, float | None]:
+    """Return by trajectory the sum of its scores on a channel; None where one of them is masked."""
     totals: dict[str, float | None] = {}
     for score in (score for group in groups for score in group.scores if score.channel == channel):
         former = totals.get(score.trajectory_id, 0.0)
         totals[score.trajectory_id] = None if score.value is None or former is None else former + score.value
-    known = [total for total in totals.values() if total is not None]
-    return {"episode/success_rate": float(np.mean([total > threshold for total in known]))} if known else {}
+    return totals
 
 
 def _mean_and_std(name: str, values: Array) -> dict[str, float]:

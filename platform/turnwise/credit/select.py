@@ -6,12 +6,14 @@ so a resumed run does not select again. Pure: no counts are kept here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from turnwise.config.plugins import build_plugin
 from turnwise.credit import Selection
+from turnwise.credit.split import by_kind, joined_groups
 from turnwise.records import Group
 
 
@@ -53,7 +55,16 @@ class Selector:
         return max((int(getattr(selection, "delay", 0)) for _, selection in self.selections), default=0)
 
     def select(self, group: Group) -> Selected:
-        """Return what is left of a scored group, and the number of episodes that each selection left out."""
+        """Return what is left of a scored group, and the number of episodes that each selection left out.
+
+        Guided attempts and the others are selected apart: an episode is right or short beside its own kind.
+        """
+        found = [self._select(part) for part in by_kind(group)]
+        counts: Counter[str] = sum((Counter(each.left_out) for each in found), Counter())
+        left = [each.group for each in found if each.group is not None]
+        return Selected(group=joined_groups(left), left_out=dict(counts), last="" if left else found[0].last)
+
+    def _select(self, group: Group) -> Selected:
         left_out: dict[str, int] = {}
         for name, selection in self.selections:
             before, found = group.num_wanted, selection.select(group, self.weights)

@@ -22,6 +22,9 @@ from turnwise.records import Event, Message
 Observation = str | Message | Sequence[Message]
 """What `begin` and `act` may return: a text, a message, or several."""
 
+GUIDANCE = "guidance"
+"""Entry of `reset`'s options: what `guide` returned after a failed attempt at the same task."""
+
 MAX_TEXT = 1_000_000
 """Longest message content, in characters, that the space holds."""
 
@@ -174,17 +177,28 @@ class TurnEnv(gymnasium.Env[Any, Any]):
         """Return what scorers may know of the current task and the policy may not, as plain JSON; None: nothing."""
         return None
 
+    def guide(self) -> str | None:
+        """Return what helps at a second attempt at the task whose episode has just failed; None if nothing does.
+
+        Asked after the last step of a training episode and before the next reset. A plan, the place of an error, what
+        tests said: never the answer. The policy reads it below the first observation of the second attempt.
+        """
+        return None
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[list[Message], dict[str, Any]]:
         """Start an episode; Gymnasium's signature.
 
-        `info["state_key"]` is the first state's; `info["gold"]` is there where `gold` returns something.
+        `info["state_key"]` is the first state's; `info["gold"]` is there where `gold` returns something. What `options`
+        has under `guidance` is shown below the first observation; `begin` does not see it, so the world is the same.
         """
         super().reset(seed=seed)
         self._seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         self._state = EpisodeState()
-        self._last = as_messages(self.begin(options or {}), role="user")
+        known = dict(options or {})
+        guidance = known.pop(GUIDANCE, None)
+        self._last = with_guidance(as_messages(self.begin(known), role="user"), guidance)
         info, gold = self._info(is_valid=True), self.gold()
         return self._last, info if gold is None else {**info, "gold": gold}
 
@@ -256,6 +270,14 @@ def as_messages(observation: Observation, *, role: str) -> list[Message]:
     if isinstance(observation, list | tuple) and all(isinstance(message, Mapping) for message in observation):
         return [dict(message) for message in observation]
     raise TypeError(f"expected a text, a message or messages, got {type(observation).__name__}")
+
+
+def with_guidance(messages: list[Message], guidance: str | None) -> list[Message]:
+    """Return a first observation with guidance below its last message; as it is without any."""
+    if not guidance:
+        return messages
+    last = messages[-1]
+    return [*messages[:-1], {**last, "content": f"{last['content']}\n\n{guidance}"}]
 
 
 def _is_text(x: Any) -> bool:

@@ -47,6 +47,8 @@ MALFORMED: tuple[Any, ...] = (
 )
 """Actions that a policy may write; an environment that cannot carry one out answers with an error observation."""
 
+SOME_GUIDANCE = "look again"  # given to `reset` where an environment has none of its own
+
 NO_ACTIONS: tuple[Any, ...] = (None, 7, b"bytes", [], ["yes"], {}, {"role": "assistant"}, {"role": 1, "content": "yes"})
 """What is no action at all; `info["is_valid"]` must say so."""
 
@@ -99,6 +101,7 @@ _CHECKS = (
     "check_step_after_the_end",
     "check_reset_after_close",
     "check_optional_methods",
+    "check_guidance",
     "check_episode_length",
 )
 
@@ -210,6 +213,21 @@ class _Trial:
             return "note: no demonstrations, so no warm start without a file of them"
         if not env.step(demonstrated).info["is_valid"]:
             raise Broken(f"the demonstrated action {demonstrated[:80]!r} is not valid")
+        return ""
+
+    def check_guidance(self) -> str:
+        env = self._make()
+        steps = list(self._play(env))
+        guidance = env.call("guide", env.world.guide)
+        is_text = isinstance(guidance, str) and env.world.observation_space.contains(guidance)
+        if guidance is not None and not is_text:
+            raise Broken(f"guide returns a text or None, not {str(guidance)[:80]!r}")
+        again = env.reset(self._seed, guidance=guidance or SOME_GUIDANCE)
+        _check_messages(again.observation, env.world, "with guidance: ")
+        if steps[0].info["state_key"] != again.info["state_key"]:
+            raise Broken("with guidance the same task begins in another state")
+        if (guidance or SOME_GUIDANCE).strip() not in again.observation[-1]["content"]:
+            raise Broken("the first observation does not show the guidance that reset was given")
         return ""
 
     def check_episode_length(self) -> str:

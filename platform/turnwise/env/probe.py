@@ -70,9 +70,9 @@ class Probe:
         """Run a function that calls the environment so many times; Broken if it does not come back in time."""
         return self._thread.call(what, function, self._limit_s * calls)
 
-    def reset(self, seed: int) -> Step:
-        """Start an episode; Broken if that raises or returns another shape."""
-        options = {"split": "train", "task_id": str(seed), "episode_seed": seed}
+    def reset(self, seed: int, **more: Any) -> Step:
+        """Start an episode, with `more` among its options; Broken if that raises or returns another shape."""
+        options = {"split": "train", "task_id": str(seed), "episode_seed": seed, **more}
         returned = self.call("reset", lambda: self.env.reset(seed=seed, options=dict(options)))
         if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], dict):
             raise Broken("reset must return (observation, info)")

@@ -38,6 +38,7 @@ class RolloutActor:
         slots: int,
         max_lost_threads: int = 64,
         oracle: bool = False,
+        success: tuple[str, float] = ("outcome", 0.5),
     ) -> None:
         """Build the agent from its section `{name: ..., options}` and the model's tokenizer; UserError.
 
@@ -57,6 +58,7 @@ class RolloutActor:
             slots,
             max_lost_threads=max_lost_threads,
             oracle=oracle,
+            success=success,
         )
 
     async def run_many(self, specs: Sequence[EpisodeSpec]) -> AsyncIterator[Trajectory]:

@@ -19,6 +19,7 @@ import turnwise
 from turnwise.agent import Action, Agent, Prompt
 from turnwise.config.schema import TimeoutConfig
 from turnwise.engine import Completion, Finish, Request
+from turnwise.env.base import GUIDANCE
 from turnwise.errors import BoundaryError, EngineError, InfraError, failure_of
 from turnwise.records import End, Failure, Task, Trajectory, Turn
 from turnwise.rollout.world import Answer, Opening, World
@@ -45,6 +46,7 @@ class Stage(StrEnum):
     PROMPT = "prompt"
     GENERATE = "generate"
     STEP = "step"
+    GUIDE = "guide"  # after the end of one that failed
     EPISODE = "episode"  # the whole of it, for its time limit
 
 
@@ -59,7 +61,10 @@ class EpisodeSpec:
     seed: int  # of this episode: decides its sampling, and the environment's chances where it asks for it
     order: int  # place in a lock-step batch
     temperature: float = 1.0  # 0 is greedy
-    attempt: int = 1  # 1: the first
+    attempt: int = 1  # 1: the first; further ones are made after failures that are not the policy's
+    again: EpisodeSpec | None = None  # the guided attempt that follows if the policy fails; its guidance is not known
+    guidance: str | None = None  # what the environment said after the failed first attempt; None: this is no second one
+    first_attempt: str = ""  # of a guided one: the trajectory id of the first
 
     @property
     def session(self) -> str:
@@ -168,7 +173,8 @@ def request_seed(episode_seed: int, turn: int) -> int:
 
 def _options(spec: EpisodeSpec) -> dict[str, Any]:
     own = {"task_id": spec.task.task_id, "split": spec.task.split, "episode_seed": spec.seed}
-    return {**own, **spec.task.data}
+    guidance = {} if spec.guidance is None else {GUIDANCE: spec.guidance}
+    return {**own, **spec.task.data, **guidance}
 
 
 def _provenance(opening: Opening) -> dict[str, Any]:
@@ -209,7 +215,7 @@ def _trajectory(live: Live, end: End, cause: str, failure: Failure | None = None
     own = {
         "attempt": spec.attempt,
         "episode_seed": spec.seed,
-        "guided": False,
+        **guided_provenance(spec),
         "versions": [int(used.min()), int(used.max())] if len(used) else [],
         "turnwise": turnwise.__version__,
     }
@@ -223,6 +229,27 @@ def _trajectory(live: Live, end: End, cause: str, failure: Failure | None = None
         end_cause=cause,
         failure=failure,
         provenance={**own, **live.provenance},
+    )
+
+
+def guided_provenance(spec: EpisodeSpec) -> dict[str, Any]:
+    """Return what a trajectory says of its guidance: whether there was any, and after which attempt."""
+    if spec.guidance is None:
+        return {"guided": False}
+    return {"guided": True, "guidance": spec.guidance, "first_attempt": spec.first_attempt}
+
+
+def lost_trajectory(spec: EpisodeSpec, failure: Failure) -> Trajectory:
+    """Return the record of an episode of which nothing came back."""
+    return Trajectory(
+        trajectory_id=spec.trajectory_id,
+        group_id=spec.group_id,
+        index=spec.index,
+        task=spec.task,
+        turns=(),
+        end=End.FAILED,
+        failure=failure,
+        provenance={"attempt": spec.attempt, **guided_provenance(spec)},
     )
 
 

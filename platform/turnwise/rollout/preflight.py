@@ -1,4 +1,4 @@
-"""Checks before a run: first prompts fit the context, and the world has the keys and the oracle that are wanted.
+"""Checks before a run: first prompts fit the context; the world has the keys, the oracle and the guidance wanted.
 
 The command line calls it; rollouts do not. It looks at a few tasks only: a later task with a longer prompt ends its
 episode as a failure of the policy.
@@ -48,6 +48,17 @@ def check_oracle_exists(env_kwargs: Mapping[str, Any], env_id: str) -> None:
         if type(world_of(env)).oracle is TurnEnv.oracle:
             problem, remedy = f"{env_id} has no oracle", "give the environment an oracle(), or set rollout.oracle=false"
             raise UserError("rollout.oracle", "true", problem, remedy)
+    finally:
+        env.close()
+
+
+def check_guide_exists(env_kwargs: Mapping[str, Any], env_id: str, share: float) -> None:
+    """Raise UserError naming `rollout.guided.share` if the environment never offers guidance."""
+    env = make_env(env_id, env_kwargs)
+    try:
+        if type(world_of(env)).guide is TurnEnv.guide:
+            remedy = "give the environment a guide(), or set rollout.guided.share=0"
+            raise UserError("rollout.guided.share", share, f"{env_id} offers no guidance", remedy)
     finally:
         env.close()
 

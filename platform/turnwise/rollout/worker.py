@@ -17,7 +17,8 @@ from turnwise.agent import Agent
 from turnwise.config.schema import TimeoutConfig
 from turnwise.errors import failure_of
 from turnwise.records import FailureKind, Trajectory
-from turnwise.rollout.episode import Client, EpisodeSpec, Live, run_episode
+from turnwise.rollout.episode import Client, EpisodeSpec, Live, Stage, lost_trajectory, run_episode
+from turnwise.rollout.guided import has_failed
 from turnwise.rollout.threads import LostThreads
 from turnwise.rollout.world import Environment, World
 from turnwise.tasks import make_env
@@ -50,11 +51,14 @@ class RolloutWorker:
         max_lost_threads: int = 64,
         *,
         oracle: bool = False,
+        success: tuple[str, float] = ("outcome", 0.5),
     ) -> None:
         """At most `slots` episodes run at once; further ones wait in the order of their coming.
 
-        `oracle`: ask the environment's oracle about every action.
+        `oracle`: ask the environment's oracle about every action. `success`: an episode whose events on this channel
+        sum to at most this threshold has failed, and may be followed by a guided one.
         """
+        self._success = success
         self.name, self.slots, self.max_lost_threads = name, slots, max_lost_threads
         self._make: Callable[[], Environment] = lambda: make_env(env_id, dict(env_kwargs))
         self._agent, self._client, self._timeouts, self._asks_oracle = agent, client, timeouts, oracle
@@ -74,14 +78,20 @@ class RolloutWorker:
         raise AssertionError("an episode ended without a trajectory")
 
     async def run_many(self, specs: Sequence[EpisodeSpec]) -> AsyncIterator[Trajectory]:
-        """Yield the trajectory of each spec as it ends. Leaving early drops the episodes that have not begun."""
+        """Yield the trajectory of each spec as it ends, and of the guided attempts that follow (`is_followed`).
+
+        Leaving early drops the episodes that have not begun.
+        """
         done: asyncio.Queue[Trajectory] = asyncio.Queue()
         jobs = [_Job(Live(spec), done.put_nowait) for spec in specs]
         self._waiting.extend(jobs)
         self._fill()
         try:
-            for _ in jobs:
-                yield await done.get()
+            num_open = len(jobs)
+            while num_open:
+                trajectory = await done.get()
+                num_open += int(trajectory.is_followed) - 1
+                yield trajectory
         finally:
             self._drop(jobs)
 
@@ -128,24 +138,47 @@ class RolloutWorker:
             lane.add_done_callback(self._lane_ended)
 
     async def _lane(self, first: _Job) -> None:
-        """Run one episode after another; the next one's session is opened before the last one's is closed."""
+        """Run one episode after another; the next one's session is opened before the last one's is closed.
+
+        A guided attempt comes right after its first, in the same slot and world. So nothing that depends on time
+        decides what a lock-step batch holds.
+        """
         job: _Job | None = first
         world = self._idle.pop() if self._idle else self._new_world()
         try:
             while job is not None:
-                trajectory = await self._episode(job, world)
-                if trajectory.failure is not None:
+                ended, following = await self._followed(job, await self._episode(job, world), world)
+                if ended[-1].failure is not None:
                     self._discard(world)
                     world = self._new_world()
-                following = self._waiting.popleft() if self._waiting else None
+                following = following or (self._waiting.popleft() if self._waiting else None)
                 self._announce(opened=[following.session] if following else [], closed=[job.session])
-                job.deliver(trajectory)
+                for trajectory in ended:
+                    job.deliver(trajectory)
                 job = following
         except BaseException:
             self._announce(closed=[job.session] if job is not None else [])
             self._discard(world)
             raise
         self._idle.append(world)
+
+    async def _followed(self, job: _Job, trajectory: Trajectory, world: World) -> tuple[list[Trajectory], _Job | None]:
+        """Return what is to be delivered after an episode, and the guided attempt that follows it if one does.
+
+        An environment that fails at its guidance fails the guided attempt, not the first one.
+        """
+        again = job.live.spec.again
+        if again is None or not has_failed(trajectory, self._success):
+            return [trajectory], None
+        try:
+            guidance = await world.guide(self._timeouts.step_s)
+        except Exception as error:  # noqa: BLE001 - the border where an environment's error becomes a record
+            failure = replace(failure_of(error, Stage.GUIDE.value), is_retryable=False)
+            self._failures[failure.label] += 1
+            return [_offered(trajectory, ""), lost_trajectory(replace(again, guidance=""), failure)], None
+        if guidance is None:
+            return [trajectory], None
+        return [_offered(trajectory, guidance)], _Job(Live(replace(again, guidance=guidance)), job.deliver)
 
     async def _episode(self, job: _Job, world: World) -> Trajectory:
         live = self._running[job.session] = job.live
@@ -190,6 +223,10 @@ class RolloutWorker:
         if not lane.cancelled() and lane.exception() is not None:
             asyncio.get_running_loop().call_exception_handler({"message": f"{self.name}: a slot died", "task": lane})
         self._fill()
+
+
+def _offered(trajectory: Trajectory, guidance: str) -> Trajectory:
+    return replace(trajectory, provenance={**trajectory.provenance, "offered": guidance})
 
 
 def _shown(live: Live) -> dict[str, Any]:

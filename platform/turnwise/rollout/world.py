@@ -76,6 +76,10 @@ class World:
         """Carry out one assistant message; EnvError."""
         return await self._call(lambda: self._step(action), timeout_s)
 
+    async def guide(self, timeout_s: float) -> str | None:
+        """Return the environment's guidance after an episode that failed; None if it has none. EnvError."""
+        return await self._call(self._guide, timeout_s)
+
     async def close(self) -> None:
         """Close the environment and end its thread; never raises. One that hangs meanwhile counts as lost."""
         if self._thread.is_over:
@@ -129,6 +133,13 @@ class World:
             info=_checked(info),
             seconds=seconds,
         )
+
+    def _guide(self) -> str | None:
+        assert self._env is not None, "guide before reset"
+        guidance = world_of(self._env).guide()
+        if guidance is not None and not self._env.observation_space.contains(guidance):
+            raise EnvError(f"the guidance {_shown(guidance)} is neither a text nor None")
+        return guidance.strip() or None if guidance is not None else None
 
     def _close_env(self) -> None:
         """Close the environment if there is one; what its closing raises concerns no episode any more."""

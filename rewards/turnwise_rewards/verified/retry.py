@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from turnwise.config import key
+from turnwise.env.attempts import attempt_reward, repetition_penalty
 from turnwise.records import Group, Score, Trajectory
-from turnwise_rewards.attempts import attempt_reward, repetition_penalty
 from turnwise_rewards.marks import mark, missing
 from turnwise_rewards.reading import ANSWER_TOOLS
 

@@ -1,6 +1,6 @@
 """UFO: repeated attempts at one question (algorithms.md 4.11; arXiv 2507.14295).
 
-After a wrong answer the environment says no more than that it is wrong. A scorer of such an environment will call
+After a wrong answer the environment says no more than that it is wrong. Such environments, and scorers of others, call
 these: a success is worth less the later it comes, and an answer that was given before costs something.
 """
 
@@ -21,5 +21,10 @@ def repetition_penalty(answers: Sequence[str], lam: float = 0.5) -> float:
     """
     if not answers:
         return 0.0
-    distinct = {" ".join(answer.lower().split()) for answer in answers}
+    distinct = {normalise(answer) for answer in answers}
     return lam * (1.0 - len(distinct) / len(answers))
+
+
+def normalise(answer: str) -> str:
+    """Return what two answers have in common that are equal but for case and white space."""
+    return " ".join(answer.lower().split())

@@ -1,0 +1,1 @@
+"""Any environment of one answer, as one of several attempts: `turnwise/TryAgain-v0`."""
