@@ -72,11 +72,11 @@ class OperatorSwe(SweWorld, ToolEnv):
         )
         self._memory = memory_in(remember)
         self._repairs: Repairs | None = None
-        self._tried: list[Choice] = []
+        self._attempts: list[Choice] = []
 
     def opening(self) -> str:
         """Return the functions that the failing test runs, and how it fails."""
-        self._tried = []
+        self._attempts = []
         key = (self.case.task.source, self.case.task.instance_id, self.case.stamp)
         self._repairs = _KNOWN.get(key) or _KNOWN.setdefault(key, self._surveyed())
         return self._repairs.text
@@ -90,7 +90,7 @@ class OperatorSwe(SweWorld, ToolEnv):
         place: which of several places on the line, from 1 on
         """
         choice = self._choice(line, change, place)
-        self._tried.append(choice)
+        self._attempts.append(choice)
         run = self.known.runs[choice]
         if not run.passed:
             return self.known.told(run)
@@ -108,7 +108,7 @@ class OperatorSwe(SweWorld, ToolEnv):
         """Return the task and the edits that have been tried, in any order."""
         if self._repairs is None:
             return None
-        return f"{self.case.task.instance_id}/{sorted(set(self._tried))}"
+        return f"{self.case.task.instance_id}/{sorted(set(self._attempts))}"
 
     def oracle(self, action: str) -> float | None:
         """Return 1 for the edit that the gold patch makes, 0 for another one, -1 for a malformed action."""
@@ -121,7 +121,7 @@ class OperatorSwe(SweWorld, ToolEnv):
 
     def demonstrate(self, rng: np.random.Generator) -> str | None:
         """Return the gold patch's edit, or by mistake any edit that has not been tried."""
-        others = [choice for choice in self.known.runs if choice not in self._tried]
+        others = [choice for choice in self.known.runs if choice not in self._attempts]
         right = [] if self.slips(rng) else [choice for choice in self._right() if choice in self.known.runs]
         choices = right or others
         if not choices:
