@@ -262,3 +262,27 @@ def test_the_keys_of_a_task_are_those_of_the_page():
     page = (Path(__file__).parents[2] / "docs" / "environments.md").read_text(encoding="utf-8")
     table = page.split("| key | what it is |")[1].split("\n\n")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [field.name for field in dataclasses.fields(Recipe)]
+
+
+def test_guidance_names_the_place_and_the_tests_that_fail_but_not_the_change(tmp_path):
+    place = {"path": "purse/share.py", "first_line": 1, "last_line": 9, "name": "share"}
+    line = purse.line(0)
+    line["turnwise"] = {**line["turnwise"], "functions": [place]}
+    env = make_env("turnwise/SWE-v0", {"tasks": purse.write(tmp_path, line)})
+    env.reset(seed=0)
+    assert "submitted nothing" in world_of(env).guide()
+    env.step(hermes("submit"))
+    guidance = world_of(env).guide()
+    assert "share in purse/share.py" in guidance
+    assert line["FAIL_TO_PASS"][0] in guidance
+    assert EDIT["new"] not in guidance
+    env.close()
+
+
+def test_there_is_no_guidance_where_the_place_is_not_known(tmp_path):
+    line = purse.line(0)
+    line["turnwise"] = {key: value for key, value in line["turnwise"].items() if key != "functions"}
+    env = make_env("turnwise/SWE-v0", {"tasks": purse.write(tmp_path, line)})
+    env.reset(seed=0)
+    assert world_of(env).guide() is None
+    env.close()

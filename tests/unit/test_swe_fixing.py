@@ -187,3 +187,13 @@ def test_it_keeps_to_what_every_environment_keeps_to(tasks):
     checks = validate("turnwise/SWE-v0", {"tools": "operators", "tasks": str(tasks), "eval_tasks": str(tasks)})
     broken = [f"{check.name}: {check.detail}" for check in checks if not check.passed]
     assert not broken, broken
+
+
+def test_guidance_is_the_lines_of_the_function_with_the_bug(tasks):
+    place = {"path": "hills/climb.py", "first_line": 4, "last_line": 9, "name": "climb"}
+    line = json.loads(tasks.read_text())
+    line["turnwise"]["functions"] = [place]
+    tasks.write_text(json.dumps(line))
+    env, _, _ = opened(tasks)
+    assert world_of(env).guide() == "line 1 to 6"
+    env.close()

@@ -110,6 +110,18 @@ class OperatorSwe(SweWorld, ToolEnv):
             return None
         return f"{self.case.task.instance_id}/{sorted(set(self._attempts))}"
 
+    def guide(self) -> str | None:
+        """Return the lines of the functions where the bug is; None where none of them is shown."""
+        recipe = self.case.task.recipe
+        places = recipe.functions if recipe is not None else ()
+        shown = [(self.known.functions[which].path, line) for which, line in self.known.shown.places]
+        held = [
+            i
+            for i, (path, line) in enumerate(shown, start=1)
+            if any(place.path == path and place.first_line <= line <= place.last_line for place in places)
+        ]
+        return f"line {held[0]} to {held[-1]}" if held else None
+
     def oracle(self, action: str) -> float | None:
         """Return 1 for the edit that the gold patch makes, 0 for another one, -1 for a malformed action."""
         try:

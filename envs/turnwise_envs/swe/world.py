@@ -39,6 +39,9 @@ SANDBOX = "env.kwargs.sandbox"
 LIMITS: dict[str, Any] = {"memory_mb": 1024, "disk_mb": 256, "output_kb": 1024, "wall_s": 120.0}
 """Where a sandbox of this environment's differs from a policy's defaults."""
 
+MAX_NAMED = 5
+"""Failing tests that guidance names."""
+
 SPLITS = ("train", "eval")
 
 
@@ -172,6 +175,23 @@ class SweWorld(TurnEnv):
             "answer": task.patch,
             "instance_id": task.instance_id,
         }
+
+    def guide(self) -> str | None:
+        """Return what a failed attempt lacked (Agent-RLVR): where to look, which tests fail and what they said.
+
+        The hidden tests are named, not shown; None for a task whose recipe does not say where the bug is.
+        """
+        recipe, tests = self.case.task.recipe, self.verdict.tests if self.verdict is not None else {}
+        if recipe is None or not recipe.functions:
+            return None
+        places = [f"{place.name} in {place.path}" for place in recipe.functions]
+        plan = f"Plan: read {' and '.join(places)}, find the line that explains the failure, change it, try it, submit."
+        if self.verdict is None:
+            return f"{plan} The last attempt submitted nothing."
+        failed = [name for name, passed in tests.items() if not passed]
+        return (
+            f"{plan} After the last attempt {len(failed)} of {len(tests)} tests failed: {', '.join(failed[:MAX_NAMED])}"
+        )
 
     def files(self) -> dict[str, bytes]:
         """Return the repository's files as they are now, what cannot be read left as it was."""
