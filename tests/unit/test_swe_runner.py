@@ -1,4 +1,6 @@
 import asyncio
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +8,9 @@ from turnwise.sandbox import Tier
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import missing, open_sandbox
+from turnwise_envs.swe.probes import failed_probes
 from turnwise_envs.swe.runner import Outcome, run_tests, run_tests_blocking
+from turnwise_envs.swe.task import Probe
 from turnwise_envs.swe.testkit import kit_folder
 
 pytestmark = pytest.mark.skipif(missing(Tier.BUBBLEWRAP) is not None, reason=str(missing(Tier.BUBBLEWRAP)))
@@ -165,4 +169,56 @@ def test_a():
             open(f"{above}/{name}", "rb").read(1)
     with pytest.raises(OSError):
         os.listdir(f"{above}/fd")
+"""
+
+
+def test_the_folder_of_pytest_is_made_once_and_again_where_it_was_tidied_away(tmp_path):
+    made = Path(kit_folder(str(tmp_path)))
+    assert (made / "packages" / "pytest" / "__init__.py").is_file()
+    assert not list(tmp_path.glob(".making-*"))
+    assert kit_folder(str(tmp_path)) == str(made)
+    shutil.rmtree(made)
+    assert Path(kit_folder(str(tmp_path))) == made
+    assert (made / "inside" / "watch.py").is_file()
+
+
+def test_calls_are_compared_by_value_and_type_in_a_process_of_their_own():
+    cases = [
+        (Probe(call="sums:pair", args=(1, 2), expected={"$tuple": [1, 2]}), True),
+        (Probe(call="sums:pair", args=(1, 2), expected=[1, 2]), False),
+        (Probe(call="sums:named", kwargs={"b": {"$set": [2, 1]}}, expected={"b": {"$set": [1, 2]}}), True),
+        (Probe(call="sums:named", kwargs={"b": 1}, expected={"b": True}), False),
+        (Probe(call="sums:counts", args=(3,), expected={"$iterator": [0, 1, 2]}), True),
+        (Probe(call="sums:counts", args=("x",), expected={"$raises": "TypeError"}), True),
+        (Probe(call="sums:Odd.always", args=(), expected=7), False),
+        (Probe(call="sums:prints", args=(), expected=1), True),
+        (Probe(call="sums:leaves", args=(), expected=1), False),
+        (Probe(call="sums:prints", args=(), expected=1), False),
+    ]
+    probes = [probe for probe, _ in cases]
+
+    async def tried():
+        opened = await open_sandbox(SandboxPolicy(read_only=[kit_folder()]))
+        try:
+            await opened.write("repo/src/sums.py", SUMS.encode())
+            return await failed_probes(opened, probes, kit=kit_folder(), root="repo", imports=["src"], deadline_s=20)
+        finally:
+            await opened.close()
+
+    wrong = asyncio.run(tried())
+    assert wrong == [number for number, (_, is_right) in enumerate(cases) if not is_right]
+
+
+SUMS = """
+import os
+
+def pair(a, b): return a, b
+def named(**values): return values
+def counts(n): return (i for i in range(n))
+def prints(): print('{"value": 2}'); return 1
+def leaves(): os._exit(0)
+
+class Odd(int):
+    @staticmethod
+    def always(): return Odd(7)
 """
