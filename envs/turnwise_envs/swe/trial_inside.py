@@ -1,0 +1,212 @@
+"""The program that tries many variants of one repository, run inside a sandbox: a process forked for each.
+
+Alone in a file, with Python's standard library and pytest. It reads one JSON object from standard input and writes one
+JSON object a variant, a line each, to standard output. pytest is imported once; a variant's process changes
+one file, runs the tests that it is given and ends, and the file is put back. Whatever hangs or eats memory is killed.
+
+Nothing here is trusted for a verdict: what is kept is proven afterwards by the grader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+MAX_MESSAGE, MAX_FRAMES = 600, 12
+CHUNK = 65536
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    """Try every variant and say what became of each."""
+    told = json.loads(sys.stdin.buffer.read())
+    sys.path[:0] = [told["site"], os.path.abspath(told["root"])]
+    import pytest  # once, for all that are forked
+
+    Seen.pytest_runtest_call = pytest.hookimpl(wrapper=True)(Seen.pytest_runtest_call)  # type: ignore[method-assign]
+    for variant in told["variants"]:
+        with changed(variant.get("path"), variant.get("text")):
+            result = apart(lambda variant=variant: tried(told, variant), variant["limit_s"], told["memory_mb"])
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def changed(path: str | None, text: str | None) -> Iterator[None]:
+    """Hold another text in a file, and no bytecode of either."""
+    if path is None or text is None:
+        yield
+        return
+    with open(path, "rb") as file:
+        before = file.read()
+    compiled = importlib.util.cache_from_source(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(compiled)
+    with open(path, "wb") as file:
+        file.write(text.encode())
+    try:
+        yield
+    finally:
+        with open(path, "wb") as file:
+            file.write(before)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(compiled)
+
+
+def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
+    """Do the work in a process of its own; `hung` where its time ran out, `died` where it ended without a result."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            os.close(read)
+            resource.setrlimit(resource.RLIMIT_AS, (memory_mb * 2**20,) * 2)
+            null = os.open(os.devnull, os.O_RDWR)
+            for number in (0, 1, 2):
+                os.dup2(null, number)
+            said = json.dumps(work()).encode()
+            with open(write, "wb") as file:
+                file.write(said)
+        finally:
+            os._exit(0)
+    os.close(write)
+    said = received(read, time.monotonic() + limit_s)
+    os.close(read)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    if said is None:
+        return {"hung": True}
+    return json.loads(said) if said else {"died": True}
+
+
+def received(descriptor: int, until: float) -> bytes | None:
+    """Return all that is written until the end, None if that does not come in time."""
+    parts = []
+    while (left := until - time.monotonic()) > 0:
+        if select.select([descriptor], [], [], left)[0]:
+            part = os.read(descriptor, CHUNK)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+    return None
+
+
+def tried(told: Result, variant: Result) -> Result:
+    """Run the tests of one variant."""
+    import pytest
+
+    sys.dont_write_bytecode = not told.get("warm", False)
+    seen = Seen(variant.get("tests"), variant["test_s"], told)
+    options = ["-c", "/dev/null", "--rootdir", ".", "-p", "no:cacheprovider", "-q", "--tb=short", "--no-header"]
+    options += ["--continue-on-collection-errors"]
+    with seen.importing():
+        code = pytest.main([*options, "-o", "console_output_style=classic", *variant["files"]], plugins=[seen])
+    return {"code": int(code), "tests": seen.tests, "imported": sorted(seen.imported)}
+
+
+class Seen:
+    """A plug-in of pytest: what became of each test, which functions it ran, with which arguments."""
+
+    def __init__(self, wanted: list[str] | None, test_s: float, told: Result) -> None:
+        """`wanted`: the tests to run, all where None; `test_s`: seconds that one may take."""
+        self.wanted = None if wanted is None else set(wanted)
+        self.test_s, self.is_traced = test_s, told.get("trace", False)
+        self.recorded = {(path, line) for path, line in told.get("record", ())}
+        self.tests: dict[str, Result] = {}
+        self.imported: set[tuple[str, int]] = set()
+        self.here = os.getcwd() + "/"
+
+    @contextlib.contextmanager
+    def importing(self) -> Iterator[None]:
+        """Note which functions run outside tests."""
+        if self.is_traced:
+            sys.setprofile(self._noting(self.imported))
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Leave out what is not wanted."""
+        if self.wanted is not None:
+            items[:] = [item for item in items if item.nodeid in self.wanted]
+
+    def pytest_runtest_protocol(self, item: Any) -> None:
+        """Begin a test."""
+        self.tests[item.nodeid] = {"outcome": "none", "seconds": 0.0}
+        self.ran: set[tuple[str, int]] = set()
+        if self.is_traced:
+            sys.setprofile(self._noting(self.ran))
+
+    def pytest_runtest_call(self) -> Iterator[Any]:
+        """Limit the time of a test itself; a wrapper, see `main`."""
+        signal.signal(signal.SIGALRM, self._out_of_time)
+        signal.setitimer(signal.ITIMER_REAL, self.test_s)
+        try:
+            return (yield)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
+        """Note how a part of a test ended."""
+        test = self.tests[item.nodeid]
+        test["seconds"] = round(test["seconds"] + call.duration, 4)
+        if call.excinfo is not None and test["outcome"] in ("none", "passed"):
+            test["outcome"] = "skipped" if call.excinfo.typename == "Skipped" else "failed"
+            test.update(self._failure(item, call))
+        elif call.when == "call" and test["outcome"] == "none":
+            test["outcome"] = "passed"
+        if call.when == "teardown" and self.is_traced:
+            test["ran"] = sorted(self.ran)
+            sys.setprofile(self._noting(self.imported))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Note what pytest makes of it: expected failures and subtests."""
+        test = self.tests.get(report.nodeid)
+        if test is not None and report.failed:
+            test["outcome"] = "failed"
+        elif test is not None and report.outcome == "skipped":
+            test["outcome"] = "skipped"
+
+    def _failure(self, item: Any, call: Any) -> Result:
+        frames = [[str(entry.path).removeprefix(self.here), entry.lineno + 1] for entry in call.excinfo.traceback]
+        inner = [frame for frame in frames if not frame[0].startswith("/")]
+        found = {"type": call.excinfo.typename, "phase": call.when, "frames": inner[-MAX_FRAMES:]}
+        try:
+            text, message = str(item.repr_failure(call.excinfo)), str(call.excinfo.value)
+        except Exception:  # noqa: BLE001 - values under test may have any `__repr__`
+            return found
+        lines = [line[4:] for line in text.splitlines() if line.startswith("E   ")]
+        return {**found, "message": message[:MAX_MESSAGE], "explained": [line[:MAX_MESSAGE] for line in lines[:12]]}
+
+    def _noting(self, found: set[tuple[str, int]]) -> Callable[[Any, str, Any], None]:
+        here = self.here
+
+        def note(frame: Any, event: str, _: Any) -> None:
+            if event == "call":
+                code = frame.f_code
+                if code.co_filename.startswith(here):
+                    found.add((code.co_filename[len(here) :], code.co_firstlineno))
+
+        return note
+
+    def _out_of_time(self, *_: object) -> None:
+        raise TimeoutError("the test ran out of time")
+
+
+if __name__ == "__main__":
+    main()
