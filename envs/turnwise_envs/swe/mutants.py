@@ -1,8 +1,8 @@
 """Bugs of one function: every way to spoil it that the seed leads to, in an order that is fair to kinds.
 
-Most are single edits of `operators.py`, each of which another one of them undoes. The rest has no such inverse: a dropped
-branch, a dropped statement, a wrong default, and two single edits at once. No bug is made in decorators, docstrings or
-annotations, and none that does not compile.
+Most are single edits of `operators.py`, each of which another one of them undoes. The rest has no such inverse: a
+dropped branch, a dropped statement, a wrong default, and two single edits at once. No bug is made in decorators,
+docstrings or annotations, and none that does not compile.
 """
 
 from __future__ import annotations
@@ -10,16 +10,22 @@ from __future__ import annotations
 import ast
 import itertools
 import random
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from turnwise_envs.swe.operators import edits
+from turnwise_envs.swe.operators import Edit, edits
 
 Piece = tuple[int, int, str]
 """Characters from start to end become a text."""
 
-WRONG_DEFAULTS = {None: "False", "": '" "', (): "(None,)"}
+ODD_ENDS = "[\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]"
+"""Ends of lines for `splitlines` and not for `ast`, or the other way round; files with them are left alone."""
+
+COMBINATION = "combination"
+MAX_PAIRS = 12
+WRONG_DEFAULTS = {"None": "False", '""': '" "', "''": "' '", "()": "(None,)"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +37,8 @@ class Target:
     first_line: int  # of `def`, from 1 on
     last_line: int
     place: tuple[str, int]  # as a trace names it: the file, and the first line with decorators
+    start: int  # characters from the file's beginning to that of the line of `def`
+    end: int  # and to the end of its last line
     num_lines: int  # of code: without docstring, comments and empty ones
     is_method: bool
 
@@ -62,7 +70,10 @@ class Mutant:
 
 def targets(path: str, source: str) -> list[Target]:
     """Return the functions of a file and the methods of its classes; what is within a function belongs to it."""
+    if re.search(ODD_ENDS, source):
+        return []
     found = []
+    starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
     waiting: list[tuple[str, ast.AST]] = [("", ast.parse(source))]
     while waiting:
         prefix, node = waiting.pop()
@@ -70,7 +81,7 @@ def targets(path: str, source: str) -> list[Target]:
             if isinstance(child, ast.ClassDef):
                 waiting.append((f"{prefix}{child.name}.", child))
             elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                found.append(_target(path, prefix, child, source))
+                found.append(_target(path, prefix, child, source, starts))
             elif isinstance(child, ast.If | ast.Try | ast.With):
                 waiting.append((prefix, child))
     return sorted(found, key=lambda target: target.first_line)
@@ -79,131 +90,148 @@ def targets(path: str, source: str) -> list[Target]:
 def is_inverted(mutant: Mutant, source: str) -> bool:
     """Whether one edit of `operators.py` undoes the bug."""
     spoiled = mutant.apply(source)
-    added = spoiled.count("\n") - source.count("\n")
-    back = edits(spoiled, mutant.target.first_line, mutant.target.last_line + added)
-    return any(edit.apply(spoiled) == source for edit in back)
+    own = Own(mutant.target, spoiled, more=len(spoiled) - len(source))
+    return any(edit.apply(own.text) == Own(mutant.target, source).text for edit in own.edits())
 
 
-def singles(target: Target, source: str, rng: random.Random) -> Iterator[Mutant]:
-    """Yield the function's single edits, kinds by turns."""
-    by_kind: dict[str, list[Mutant]] = defaultdict(list)
-    for edit in edits(source, target.first_line, target.last_line):
-        piece = (edit.start, edit.end, edit.new)
-        by_kind[edit.kind].append(Mutant(target=target, operators=(edit.kind,), pieces=(piece,)))
-    yield from _by_turns(by_kind, rng)
+class Bugs:
+    """The bugs of one function."""
+
+    def __init__(self, target: Target, source: str, rng: random.Random) -> None:
+        """`source`: its file's text."""
+        self._target, self._own, self._rng = target, Own(target, source), rng
+        self._edits = self._own.edits()
+
+    def singles(self) -> Iterator[Mutant]:
+        """Yield its single edits, kinds by turns."""
+        by_kind: dict[str, list[Mutant]] = defaultdict(list)
+        for edit in self._edits:
+            by_kind[edit.kind].append(self._mutant((edit.kind,), (edit.start, edit.end, edit.new)))
+        yield from self._by_turns(by_kind)
+
+    def extras(self) -> Iterator[Mutant]:
+        """Yield its other bugs, kinds by turns."""
+        by_kind = {kind: self._each(kind, make(self._own)) for kind, make in EXTRA.items()}
+        yield from self._by_turns({**by_kind, COMBINATION: self._pairs()})
+
+    def _each(self, kind: str, pieces: Iterable[Piece]) -> list[Mutant]:
+        return [self._mutant((kind,), piece) for piece in pieces if self._own.compiles_with(piece)]
+
+    def _mutant(self, operators: tuple[str, ...], *pieces: Piece) -> Mutant:
+        shift = self._own.shift
+        moved = tuple((start + shift, end + shift, new) for start, end, new in pieces)
+        return Mutant(target=self._target, operators=operators, pieces=moved)
+
+    def _by_turns(self, by_kind: dict[str, list[Mutant]]) -> Iterator[Mutant]:
+        kinds = sorted(by_kind)
+        self._rng.shuffle(kinds)
+        shuffled = [self._rng.sample(by_kind[kind], len(by_kind[kind])) for kind in kinds]
+        for row in itertools.zip_longest(*shuffled):
+            yield from (mutant for mutant in row if mutant is not None)
+
+    def _pairs(self) -> list[Mutant]:
+        """Return some pairs of single edits that lie apart."""
+        pairs = []
+        for _ in range(MAX_PAIRS if len(self._edits) > 1 else 0):
+            first, second = sorted(self._rng.sample(self._edits, 2), key=lambda edit: (edit.start, edit.end))
+            if first.end < second.start and first.line != second.line:
+                both = ((edit.start, edit.end, edit.new) for edit in (first, second))
+                pairs.append(self._mutant((first.kind, second.kind), *both))
+        return pairs
 
 
-def extras(target: Target, source: str, rng: random.Random) -> Iterator[Mutant]:
-    """Yield the function's other bugs, kinds by turns."""
-    by_kind = {kind: list(make(target, source)) for kind, make in EXTRA.items()}
-    by_kind["combination"] = _pairs(list(singles(target, source, rng)), rng)
-    yield from _by_turns(by_kind, rng)
+class Own:
+    """The lines of one function as a text of their own: files are long, and each edit would parse them anew."""
+
+    def __init__(self, target: Target, source: str, more: int = 0) -> None:
+        """`more`: characters that a bug made the function longer by."""
+        lines = source[target.start : target.end + more]
+        before = "if 1:\n" if lines[:1].isspace() else ""
+        self.text = before + lines
+        self.shift = target.start - len(before)
+        """What is added to a place in it to get the place in the file."""
+        self.lines = self.text.splitlines(keepends=True)
+        self.starts = [0, *itertools.accumulate(map(len, self.lines))]
+        tree = ast.parse(self.text)
+        self.function = next(
+            node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        )
+
+    def edits(self) -> list[Edit]:
+        """Return the single edits of the function."""
+        return edits(self.text, self.function.lineno, self.function.end_lineno or 0)
+
+    def statements(self) -> Iterator[ast.stmt]:
+        """Yield its statements that have their lines for themselves, but its docstring."""
+        for node in ast.walk(self.function):
+            if isinstance(node, ast.stmt) and node is not self.function:
+                before = self.lines[node.lineno - 1].encode()[: node.col_offset]
+                after = self.lines[(node.end_lineno or 0) - 1].encode()[node.end_col_offset :]
+                if not before.strip() and not after.split(b"#")[0].strip():
+                    yield node
+
+    def without(self, first: int, last: int) -> Iterator[Piece]:
+        """Yield the change that takes whole lines away, and the one that puts `pass` there, for a block left empty."""
+        line = self.lines[first - 1]
+        indent = line[: len(line) - len(line.lstrip())]
+        whole = (self.starts[first - 1], self.starts[last], "")
+        yield whole if self.compiles_with(whole) else (*whole[:2], f"{indent}pass\n")
+
+    def compiles_with(self, piece: Piece) -> bool:
+        """Whether it is Python with a change."""
+        start, end, new = piece
+        try:
+            compile(self.text[:start] + new + self.text[end:], "<mutant>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError):
+            return False
+        return True
 
 
-def _by_turns(by_kind: dict[str, list[Mutant]], rng: random.Random) -> Iterator[Mutant]:
-    kinds = sorted(by_kind)
-    rng.shuffle(kinds)
-    shuffled = [rng.sample(by_kind[kind], len(by_kind[kind])) for kind in kinds]
-    for row in itertools.zip_longest(*shuffled):
-        yield from (mutant for mutant in row if mutant is not None)
-
-
-def _pairs(found: Sequence[Mutant], rng: random.Random, most: int = 12) -> list[Mutant]:
-    """Return some pairs of single edits that lie apart."""
-    pairs = []
-    for _ in range(most if len(found) > 1 else 0):
-        first, second = sorted(rng.sample(found, 2), key=lambda mutant: mutant.pieces)
-        if first.pieces[0][1] < second.pieces[0][0]:
-            operators = (*first.operators, *second.operators)
-            pairs.append(Mutant(target=first.target, operators=operators, pieces=(*first.pieces, *second.pieces)))
-    return pairs
-
-
-def _branches(target: Target, source: str) -> Iterator[Mutant]:
-    """Yield the function without one branch: an `if` that has no other one, or an `else` or `elif`."""
-    lines = source.splitlines(keepends=True)
-    for node in _statements(target, source):
+def _branches(own: Own) -> Iterator[Piece]:
+    """Yield the loss of one branch each: an `if` that has no other one, an `elif`, or an `else`."""
+    for node in own.statements():
         if not isinstance(node, ast.If):
             continue
-        is_elif = lines[node.lineno - 1].lstrip().startswith("elif")
-        if is_elif:
-            yield from _without("branch", target, source, node.lineno, node.body[-1].end_lineno or 0)
+        if own.lines[node.lineno - 1].lstrip().startswith("elif"):
+            yield from own.without(node.lineno, node.body[-1].end_lineno or 0)
         elif not node.orelse:
-            yield from _without("branch", target, source, node.lineno, node.end_lineno or 0)
+            yield from own.without(node.lineno, node.end_lineno or 0)
         above = node.orelse[0].lineno - 1 if node.orelse else 0
-        if node.orelse and lines[above - 1].strip() == "else:":
-            yield from _without("branch", target, source, above, node.end_lineno or 0)
+        if node.orelse and own.lines[above - 1].strip() == "else:":
+            yield from own.without(above, node.end_lineno or 0)
 
 
-def _dropped(target: Target, source: str) -> Iterator[Mutant]:
-    """Yield the function without one statement that changes something."""
-    for node in _statements(target, source):
+def _dropped(own: Own) -> Iterator[Piece]:
+    """Yield the loss of one statement each that changes something."""
+    for node in own.statements():
         is_call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
         if is_call or isinstance(node, ast.AugAssign | ast.Continue | ast.Break):
-            yield from _without("statement", target, source, node.lineno, node.end_lineno or 0)
+            yield from own.without(node.lineno, node.end_lineno or 0)
 
 
-def _defaults(target: Target, source: str) -> Iterator[Mutant]:
-    """Yield the function with another default of a parameter."""
-    starts = [0, *itertools.accumulate(len(line) for line in source.splitlines(keepends=True))]
-    function = _function(target, source)
-    for node in [*function.args.defaults, *(value for value in function.args.kw_defaults if value)]:
-        start = starts[node.lineno - 1] + node.col_offset
-        end = starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
-        try:
-            value = ast.literal_eval(node)
-        except ValueError:
-            continue
-        is_text = isinstance(value, str) and value
-        wrong = '""' if is_text else WRONG_DEFAULTS.get(value) if value in (None, "", ()) else None
-        if wrong is not None and source.isascii():
-            yield Mutant(target=target, operators=("default",), pieces=((start, end, wrong),))
+def _defaults(own: Own) -> Iterator[Piece]:
+    """Yield another default of a parameter each."""
+    given = own.function.args
+    for node in [*given.defaults, *(value for value in given.kw_defaults if value)]:
+        written = ast.get_source_segment(own.text, node)
+        new = WRONG_DEFAULTS.get(written or "", '""' if isinstance(node, ast.Constant) and node.value else None)
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if new is not None and (is_text or written in WRONG_DEFAULTS) and own.text.isascii():
+            start = own.starts[node.lineno - 1] + node.col_offset
+            yield start, start + len(written or ""), new
 
 
-EXTRA = {"branch": _branches, "statement": _dropped, "default": _defaults}
+EXTRA: dict[str, Callable[[Own], Iterator[Piece]]] = {
+    "branch": _branches,
+    "statement": _dropped,
+    "default": _defaults,
+}
 """Kinds without an inverse among the edits of `operators.py`."""
 
 
-def _without(kind: str, target: Target, source: str, first: int, last: int) -> Iterator[Mutant]:
-    """Yield the function without whole lines, `pass` in their place where a block would be empty."""
-    lines = source.splitlines(keepends=True)
-    starts = [0, *itertools.accumulate(map(len, lines))]
-    indent = lines[first - 1][: len(lines[first - 1]) - len(lines[first - 1].lstrip())]
-    for new in ("", f"{indent}pass\n"):
-        mutant = Mutant(target=target, operators=(kind,), pieces=((starts[first - 1], starts[last], new),))
-        if compiles(mutant.apply(source)):
-            yield mutant
-            return
-
-
-def compiles(source: str) -> bool:
-    """Whether a text is Python."""
-    try:
-        compile(source, "<mutant>", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
-        return False
-    return True
-
-
-def _statements(target: Target, source: str) -> Iterator[ast.stmt]:
-    """Yield the statements of a function that have their lines for themselves, but its docstring."""
-    lines = source.splitlines()
-    for node in ast.walk(_function(target, source)):
-        if isinstance(node, ast.stmt) and node.lineno > target.first_line:
-            before = lines[node.lineno - 1].encode()[: node.col_offset]
-            after = lines[(node.end_lineno or 0) - 1].encode()[node.end_col_offset :]
-            if not before.strip() and not after.split(b"#")[0].strip():
-                yield node
-
-
-def _function(target: Target, source: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.lineno == target.first_line:
-            return node
-    raise ValueError(f"no function at line {target.first_line} of {target.path}")
-
-
-def _target(path: str, prefix: str, node: ast.FunctionDef | ast.AsyncFunctionDef, source: str) -> Target:
+def _target(
+    path: str, prefix: str, node: ast.FunctionDef | ast.AsyncFunctionDef, source: str, starts: Sequence[int]
+) -> Target:
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     return Target(
         path=path,
@@ -211,6 +239,8 @@ def _target(path: str, prefix: str, node: ast.FunctionDef | ast.AsyncFunctionDef
         first_line=node.lineno,
         last_line=node.end_lineno or node.lineno,
         place=(path, first),
+        start=starts[node.lineno - 1],
+        end=starts[node.end_lineno or node.lineno],
         num_lines=_num_lines(node, source),
         is_method=bool(prefix),
     )

@@ -43,6 +43,13 @@ class Package:
     sources: tuple[str, ...]  # modules that may be changed
     tests: tuple[str, ...]  # test files
 
+    @property
+    def conftest(self) -> tuple[str, ...]:
+        """The files `conftest.py` beside its tests."""
+        folders = {path.rpartition("/")[0] for path in self.tests}
+        above = {folder[: place.start()] for folder in folders for place in re.finditer("/|$", folder)} | {""}
+        return tuple(path for path in self.files if path.endswith("conftest.py") and path.rpartition("/")[0] in above)
+
     def text(self, path: str) -> str:
         """Return a file as text."""
         return self.files[path].decode("utf-8")

@@ -19,8 +19,8 @@ from turnwise.errors import InfraError
 from turnwise.sandbox import Sandbox, SandboxLost
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import open_sandbox
-
 from turnwise_envs.swe.package import Package
+from turnwise_envs.swe.testkit import PACKAGES, kit_folder
 
 INSIDE = Path(__file__).with_name("trial_inside.py")
 MEMORY_MB, DISK_MB = 1024, 128
@@ -31,6 +31,14 @@ MARGIN_S = 5.0
 
 Place = tuple[str, int]
 """A function: its file, and its first line, that of its first decorator if it has one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reached:
+    """How a test came to a function, the first time."""
+
+    depth: int  # functions of the package on the way, the function itself among them
+    outer: Place  # the first of them, which the test called
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +57,8 @@ class Variant:
 class TestRun:
     """What became of one test."""
 
+    __test__ = False
+
     outcome: str  # passed, failed or skipped
     seconds: float
     kind: str = ""  # the exception's type, of a failed one
@@ -56,7 +66,7 @@ class TestRun:
     explained: tuple[str, ...] = ()  # what pytest says of it, a line each
     frames: tuple[Place, ...] = ()  # of the repository, the innermost last
     phase: str = "call"
-    ran: tuple[Place, ...] = ()  # functions that it ran, where traced
+    ran: Mapping[Place, Reached] = field(default_factory=dict)  # functions that it ran, where traced
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,9 +85,10 @@ class Tried:
 class Trials:
     """Sandboxes that hold one package each, and try variants of it."""
 
-    def __init__(self, package: Package, site: Path, num: int = 2) -> None:
-        """`site`: the folder with pytest; `num`: sandboxes at once."""
-        self._package, self._site, self._num = package, site, num
+    def __init__(self, package: Package, num: int = 2) -> None:
+        """`num`: sandboxes at once."""
+        self._package, self._num = package, num
+        self._site = f"{kit_folder()}/{PACKAGES}"
         self._archive = packed(package.files)
         self._boxes: list[Sandbox] = []
 
@@ -124,8 +135,8 @@ class Trials:
         return done
 
     async def _run(self, box: Sandbox, variants: Sequence[Variant], *, seed: int, trace: bool) -> list[Tried]:
-        told = {"site": str(self._site), "root": self._package.root, "memory_mb": MEMORY_MB - 2 * 64}
-        told |= {"trace": trace, "variants": [_told(variant) for variant in variants]}
+        told = {"site": self._site, "root": self._package.root, "memory_mb": MEMORY_MB - 2 * 64}
+        told |= {"tests": self._package.tests, "trace": trace, "variants": [_told(variant) for variant in variants]}
         limit_s = MARGIN_S + sum(variant.limit_s + 1.0 for variant in variants)
         ran = await box.exec(
             ["python3", "-I", "-c", INSIDE.read_text(encoding="utf-8")],
@@ -136,14 +147,7 @@ class Trials:
         return [_tried(line) for line in ran.stdout.splitlines()[: len(variants)]]
 
     async def _opened(self) -> Sandbox:
-        policy = SandboxPolicy(
-            read_only=[str(self._site)],
-            memory_mb=MEMORY_MB,
-            disk_mb=DISK_MB,
-            output_kb=OUTPUT_KB,
-            wall_s=WALL_S,
-        )
-        box = await open_sandbox(policy)
+        box = await open_sandbox(policy())
         try:
             await box.restore(self._archive)
             await box.exec(["python3", "-I", "-m", "compileall", "-q", "."])
@@ -155,6 +159,13 @@ class Trials:
     async def _close(self) -> None:
         for box in self._boxes:
             await box.close()
+
+
+def policy() -> SandboxPolicy:
+    """Return what a sandbox may use in which tests are tried."""
+    return SandboxPolicy(
+        read_only=[kit_folder()], memory_mb=MEMORY_MB, disk_mb=DISK_MB, output_kb=OUTPUT_KB, wall_s=WALL_S
+    )
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
@@ -210,7 +221,10 @@ def _test(said: Any) -> TestRun:
         explained=tuple(map(str, said.get("explained", ()))),
         frames=_places(said.get("frames", ())),
         phase=str(said.get("phase", "call")),
-        ran=_places(said.get("ran", ())),
+        ran={
+            (str(path), int(line)): Reached(depth=int(depth), outer=(str(outer_path), int(outer_line)))
+            for path, line, depth, outer_path, outer_line in said.get("ran", ())
+        },
     )
 
 

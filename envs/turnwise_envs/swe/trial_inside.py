@@ -25,6 +25,8 @@ MAX_MESSAGE, MAX_FRAMES = 600, 12
 CHUNK = 65536
 
 Result = dict[str, Any]
+Reached = tuple[int, str, int]
+"""How deep in the package a function was called, and the function by which the test came in: file and first line."""
 
 
 def main() -> None:
@@ -125,9 +127,10 @@ class Seen:
         """`wanted`: the tests to run, all where None; `test_s`: seconds that one may take."""
         self.wanted = None if wanted is None else set(wanted)
         self.test_s, self.is_traced = test_s, told.get("trace", False)
-        self.recorded = {(path, line) for path, line in told.get("record", ())}
         self.tests: dict[str, Result] = {}
-        self.imported: set[tuple[str, int]] = set()
+        self.imported: dict[tuple[str, int], Reached] = {}
+        self.ran: dict[tuple[str, int], Reached] = {}
+        self.not_ours = set(told["tests"])
         self.here = os.getcwd() + "/"
 
     @contextlib.contextmanager
@@ -148,7 +151,7 @@ class Seen:
     def pytest_runtest_protocol(self, item: Any) -> None:
         """Begin a test."""
         self.tests[item.nodeid] = {"outcome": "none", "seconds": 0.0}
-        self.ran: set[tuple[str, int]] = set()
+        self.ran = {}
         if self.is_traced:
             sys.setprofile(self._noting(self.ran))
 
@@ -171,7 +174,7 @@ class Seen:
         elif call.when == "call" and test["outcome"] == "none":
             test["outcome"] = "passed"
         if call.when == "teardown" and self.is_traced:
-            test["ran"] = sorted(self.ran)
+            test["ran"] = [[*place, *reached] for place, reached in sorted(self.ran.items())]
             sys.setprofile(self._noting(self.imported))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -193,16 +196,31 @@ class Seen:
         lines = [line[4:] for line in text.splitlines() if line.startswith("E   ")]
         return {**found, "message": message[:MAX_MESSAGE], "explained": [line[:MAX_MESSAGE] for line in lines[:12]]}
 
-    def _noting(self, found: set[tuple[str, int]]) -> Callable[[Any, str, Any], None]:
+    def _noting(self, found: dict[tuple[str, int], Reached]) -> Callable[[Any, str, Any], None]:
         here = self.here
 
         def note(frame: Any, event: str, _: Any) -> None:
             if event == "call":
                 code = frame.f_code
                 if code.co_filename.startswith(here):
-                    found.add((code.co_filename[len(here) :], code.co_firstlineno))
+                    place = (code.co_filename[len(here) :], code.co_firstlineno)
+                    if place not in found:
+                        found[place] = self._reached(frame)
 
         return note
+
+    def _reached(self, frame: Any) -> Reached:
+        """Return how many functions of the package stand between a frame and the test, and the outermost of them."""
+        depth, outer = 0, ("", 0)
+        while frame is not None:
+            path = frame.f_code.co_filename
+            if path.startswith(self.here):
+                inner = path[len(self.here) :]
+                if inner in self.not_ours:
+                    break
+                depth, outer = depth + 1, (inner, frame.f_code.co_firstlineno)
+            frame = frame.f_back
+        return (depth, *outer)
 
     def _out_of_time(self, *_: object) -> None:
         raise TimeoutError("the test ran out of time")
