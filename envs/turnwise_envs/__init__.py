@@ -2,6 +2,7 @@
 
 - `turnwise/Search-v0`: deep search over an encyclopedia of linked pages
 - `turnwise/GymText-v0`: any discrete Gymnasium environment, as text
+- `turnwise/SWE-v0`: mend a repository; hidden tests decide
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import gymnasium
 _ENTRY_POINTS = {
     "turnwise/Search-v0": "turnwise_envs.search.env:SearchEnv",
     "turnwise/GymText-v0": "turnwise_envs.text.env:GymTextEnv",
+    "turnwise/SWE-v0": "turnwise_envs.swe.env:make",
 }
 
 

@@ -33,6 +33,10 @@ OPEN_TO_PLUGINS = {
     "turnwise.records",
     "turnwise.registry",
     "turnwise.reward",
+    "turnwise.sandbox",
+    "turnwise.sandbox.blocking",
+    "turnwise.sandbox.policy",
+    "turnwise.sandbox.tiers",
     "turnwise.tasks",
 }
 """What envs, agents and rewards may import of the core, modules below `turnwise.env` included."""

@@ -22,7 +22,7 @@ MAX_LINE = 65536
 MAX_TAIL = 16384  # bytes of the tests' own output that are kept, the last ones
 MAX_ODD = 5  # oddities that are named
 MAX_CHILDREN = 4
-NO_END = "ended before its report was complete"
+ORDINARY = (0, 1, 5)  # pytest's exit statuses: all passed, some failed, no test found
 
 
 def main():
@@ -228,6 +228,8 @@ class Child:
         """Take a message of `tests.py`."""
         if kind == "done":
             self.is_complete = True
+            if values[0] not in ORDINARY:
+                self.record.note(f"pytest ended with status {int(values[0])}")
         elif kind == "at":
             self.at = str(values[0])
         elif kind == "file":

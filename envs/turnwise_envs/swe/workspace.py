@@ -1,0 +1,155 @@
+"""The agent's sandbox: the repository at its base with a history of one commit, and a shell that remembers.
+
+Opened at its first use. Everything in it is the agent's to spoil: what it did is read from a snapshot, outside
+(`changes.py`), and graded elsewhere (`grade.py`). Nothing that the agent must not see is ever in it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
+
+from turnwise.sandbox import FileRefused, Ran
+from turnwise.sandbox.blocking import BlockingSandbox
+from turnwise.sandbox.policy import SandboxPolicy
+from turnwise_envs.swe.changes import TooMuchError, edits_in
+from turnwise_envs.swe.grade import REPOSITORY, with_kit
+from turnwise_envs.swe.repository import Case, TaskError, pack
+from turnwise_envs.swe.testkit import PACKAGES, kit_folder
+
+STATE = "/tmp/.shell"
+"""Folder inside where the shell's variables and folder are kept between commands."""
+
+MAX_COMMAND = 100_000
+"""Characters; a longer one does not fit a process's arguments."""
+
+CHOOSE = 'command -v bash > /dev/null && exec bash -c "$0" bash "$1" || exec sh -c "$0" sh "$1"'
+SHELL = f"""
+mkdir -p {STATE}
+[ -f {STATE}/env ] && . {STATE}/env 2>/dev/null
+[ -f {STATE}/cwd ] && cd "$(cat {STATE}/cwd)" 2>/dev/null
+trap 'code=$?; pwd > {STATE}/cwd 2>/dev/null; export -p > {STATE}/env 2>/dev/null; exit $code' EXIT
+exec 2>&1
+eval "$1"
+"""
+
+COMMIT = """
+git init -q . && git add -A -f . && git commit -q -m 'The repository at the time of the issue' &&
+rm -rf .git/logs .git/hooks .git/COMMIT_EDITMSG .git/description && git config --unset core.logAllRefUpdates; true
+"""
+GIT = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "init.defaultBranch",
+    "GIT_CONFIG_VALUE_0": "main",
+    "GIT_CONFIG_KEY_1": "core.logAllRefUpdates",
+    "GIT_CONFIG_VALUE_1": "false",
+    **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (
+        ("NAME", "Turnwise"), ("EMAIL", "turnwise@localhost"), ("DATE", "2020-09-13T12:26:40Z"))},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unreadable:
+    """A workspace of which no snapshot can be had, by the agent's doing."""
+
+    why: str
+
+
+class Workspace:
+    """One episode's sandbox. `SandboxLost` from everything but `close` once it is gone."""
+
+    def __init__(self, case: Case, policy: SandboxPolicy, field: str = "sandbox") -> None:
+        """Take the case; nothing is opened yet."""
+        self.case, self._policy, self._field = case, policy, field
+        self._box: BlockingSandbox | None = None
+        self._edits: dict[str, bytes | None] | Unreadable | None = {}
+
+    @property
+    def box(self) -> BlockingSandbox:
+        """The sandbox, opened and filled at the first call."""
+        if self._box is None:
+            box = BlockingSandbox(with_kit(self._policy), self._field)
+            try:
+                _fill(box, self.case)
+            except BaseException:
+                box.close()
+                raise
+            self._box = box
+        return self._box
+
+    def shell(self, command: str, deadline_s: float) -> Ran:
+        """Run a command in the persistent shell; all its output is standard output."""
+        self._edits = None
+        argv = ["/bin/sh", "-c", CHOOSE, SHELL, command]
+        return self.box.exec(argv, cwd=REPOSITORY, env=variables(self.case), deadline_s=deadline_s)
+
+    def run(self, argv: Sequence[str], deadline_s: float) -> Ran:
+        """Run a program that changes nothing, in the repository."""
+        return self.box.exec(list(argv), cwd=REPOSITORY, env=variables(self.case), deadline_s=deadline_s)
+
+    def read(self, path: str, max_bytes: int) -> bytes:
+        """Return a file's content; FileRefused."""
+        return self.box.read(_inside(path), max_bytes=max_bytes)
+
+    def write(self, path: str, data: bytes) -> None:
+        """Replace a file; FileRefused."""
+        self.box.write(_inside(path), data)
+        self._edits = None
+
+    def edits(self) -> dict[str, bytes | None] | Unreadable:
+        """Return what has changed in the repository."""
+        if self._edits is None:
+            try:
+                self._edits = edits_in(self.box.snapshot(), self.case.workspace, REPOSITORY)
+            except (FileRefused, TooMuchError) as error:
+                self._edits = Unreadable(why=str(error))
+        return self._edits
+
+    def close(self) -> None:
+        """End the sandbox; may be called twice."""
+        box, self._box = self._box, None
+        if self._edits is None:
+            self._edits = Unreadable(why="the sandbox was closed")
+        if box is not None:
+            box.close()
+
+
+SETTINGS = {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTEST_ADDOPTS": "-p no:cacheprovider",
+    "PAGER": "cat",
+}
+"""What an agent's commands do is the same each time, and leaves nothing of Python's behind."""
+
+
+def variables(case: Case) -> dict[str, str]:
+    """Return the variables that an agent's commands begin with."""
+    recipe = case.task.recipe
+    root = recipe.root if recipe is not None else "."
+    here = "" if root == "." else f":{root}"
+    return {"PYTHONPATH": f"{kit_folder()}/{PACKAGES}{here}", **SETTINGS}
+
+
+def _inside(path: str) -> str:
+    return path if path.startswith("/") else f"{REPOSITORY}/{path}"
+
+
+def _fill(box: BlockingSandbox, case: Case) -> None:
+    """Put the repository and its history there; both are made once a case, in the first sandbox that holds it."""
+    try:
+        prepared = _PREPARED.get(case)
+        if prepared is not None:
+            box.restore(prepared)
+            return
+        box.restore(pack(case.workspace, case.executable, folder=REPOSITORY, keep=lambda _: True))
+        box.exec(["/bin/sh", "-c", COMMIT], cwd=REPOSITORY, env=GIT)
+        _PREPARED[case] = box.snapshot()
+    except FileRefused as error:
+        raise TaskError(f"task {case.task.instance_id}: the repository does not fit its sandbox ({error})") from error
+
+
+_PREPARED: MutableMapping[Case, bytes] = weakref.WeakKeyDictionary()
+"""Workspaces with their history, by case, as long as that is kept; no agent was in them."""
