@@ -21,7 +21,7 @@ from turnwise_envs.swe.trial import Place, Reached, TestRun, Trials, Variant, pa
 TEST_S, MAX_TEST_S = 5.0, 0.3
 """Seconds that a test may take before it is stopped, and at most to count."""
 
-FILES_S = 120.0
+FILES_S = 400.0
 MIN_TESTS = 5
 MIN_SHARE = 0.5
 """Of the tests that ran, those that must pass for a package to be of use."""

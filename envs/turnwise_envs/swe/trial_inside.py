@@ -10,6 +10,8 @@ Nothing here is trusted for a verdict: what is kept is proven afterwards by the 
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import importlib.util
 import json
 import os
@@ -22,7 +24,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_MESSAGE, MAX_FRAMES = 600, 12
+PLUGINS_OFF = ("cacheprovider", "faulthandler", "junitxml", "pastebin", "unraisableexception", "threadexception")
+OFTEN = ("unittest.mock", "doctest", "decimal", "fractions", "random", "string", "statistics", "concurrent.futures")
 CHUNK = 65536
+WALL = 10.0
+"""Seconds of the wall for one of the processor: a busy machine changes nothing."""
 
 Result = dict[str, Any]
 Reached = tuple[int, str, int]
@@ -34,7 +40,10 @@ def main() -> None:
     told = json.loads(sys.stdin.buffer.read())
     sys.path[:0] = [told["site"], os.path.abspath(told["root"])]
     import pytest  # once, for all that are forked
+    from _pytest.config import default_plugins
 
+    for name in (*(f"_pytest.{plugin}" for plugin in default_plugins), *OFTEN):
+        importlib.import_module(name)
     Seen.pytest_runtest_call = pytest.hookimpl(wrapper=True)(Seen.pytest_runtest_call)  # type: ignore[method-assign]
     for variant in told["variants"]:
         with changed(variant.get("path"), variant.get("text")):
@@ -66,7 +75,10 @@ def changed(path: str | None, text: str | None) -> Iterator[None]:
 
 
 def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
-    """Do the work in a process of its own; `hung` where its time ran out, `died` where it ended without a result."""
+    """Do the work in a process of its own, in `limit_s` seconds of the processor.
+
+    `hung` where its time ran out, `died` where it ended without a result.
+    """
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -74,6 +86,7 @@ def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
             os.setsid()
             os.close(read)
             resource.setrlimit(resource.RLIMIT_AS, (memory_mb * 2**20,) * 2)
+            resource.setrlimit(resource.RLIMIT_CPU, (max(1, int(limit_s)),) * 2)
             null = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1, 2):
                 os.dup2(null, number)
@@ -83,7 +96,7 @@ def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
         finally:
             os._exit(0)
     os.close(write)
-    said = received(read, time.monotonic() + limit_s)
+    said = received(read, time.monotonic() + WALL * limit_s)
     os.close(read)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
@@ -113,8 +126,8 @@ def tried(told: Result, variant: Result) -> Result:
 
     sys.dont_write_bytecode = not told.get("warm", False)
     seen = Seen(variant.get("tests"), variant["test_s"], told)
-    options = ["-c", "/dev/null", "--rootdir", ".", "-p", "no:cacheprovider", "-q", "--tb=short", "--no-header"]
-    options += ["--continue-on-collection-errors"]
+    options = ["-c", "/dev/null", "--rootdir", ".", "-q", "--tb=short", "--no-header"]
+    options += ["--continue-on-collection-errors", *(f"-pno:{name}" for name in PLUGINS_OFF)]
     with seen.importing():
         code = pytest.main([*options, "-o", "console_output_style=classic", *variant["files"]], plugins=[seen])
     return {"code": int(code), "tests": seen.tests, "imported": sorted(seen.imported)}
@@ -124,12 +137,13 @@ class Seen:
     """A plug-in of pytest: what became of each test, which functions it ran, with which arguments."""
 
     def __init__(self, wanted: list[str] | None, test_s: float, told: Result) -> None:
-        """`wanted`: the tests to run, all where None; `test_s`: seconds that one may take."""
+        """`wanted`: the tests to run, all where None; `test_s`: seconds of the processor that one may take."""
         self.wanted = None if wanted is None else set(wanted)
         self.test_s, self.is_traced = test_s, told.get("trace", False)
         self.tests: dict[str, Result] = {}
         self.imported: dict[tuple[str, int], Reached] = {}
         self.ran: dict[tuple[str, int], Reached] = {}
+        self.took_s = 0.0
         self.not_ours = set(told["tests"])
         self.here = os.getcwd() + "/"
 
@@ -151,23 +165,25 @@ class Seen:
     def pytest_runtest_protocol(self, item: Any) -> None:
         """Begin a test."""
         self.tests[item.nodeid] = {"outcome": "none", "seconds": 0.0}
-        self.ran = {}
+        self.ran, self.took_s = {}, 0.0
         if self.is_traced:
             sys.setprofile(self._noting(self.ran))
 
     def pytest_runtest_call(self) -> Iterator[Any]:
         """Limit the time of a test itself; a wrapper, see `main`."""
-        signal.signal(signal.SIGALRM, self._out_of_time)
-        signal.setitimer(signal.ITIMER_REAL, self.test_s)
+        signal.signal(signal.SIGPROF, self._out_of_time)
+        signal.setitimer(signal.ITIMER_PROF, self.test_s)
+        began = time.process_time()
         try:
             return (yield)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            self.took_s = time.process_time() - began
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
         """Note how a part of a test ended."""
         test = self.tests[item.nodeid]
-        test["seconds"] = round(test["seconds"] + call.duration, 4)
+        test["seconds"] = round(self.took_s, 4)
         if call.excinfo is not None and test["outcome"] in ("none", "passed"):
             test["outcome"] = "skipped" if call.excinfo.typename == "Skipped" else "failed"
             test.update(self._failure(item, call))
@@ -187,7 +203,7 @@ class Seen:
 
     def _failure(self, item: Any, call: Any) -> Result:
         frames = [[str(entry.path).removeprefix(self.here), entry.lineno + 1] for entry in call.excinfo.traceback]
-        inner = [frame for frame in frames if not frame[0].startswith("/")]
+        inner = [frame for frame in frames if not frame[0].startswith(("/", "<"))]
         found = {"type": call.excinfo.typename, "phase": call.when, "frames": inner[-MAX_FRAMES:]}
         try:
             text, message = str(item.repr_failure(call.excinfo)), str(call.excinfo.value)
