@@ -44,6 +44,7 @@ def main() -> None:
 
     for name in (*(f"_pytest.{plugin}" for plugin in default_plugins), *OFTEN):
         importlib.import_module(name)
+    gc.freeze()
     Seen.pytest_runtest_call = pytest.hookimpl(wrapper=True)(Seen.pytest_runtest_call)  # type: ignore[method-assign]
     for variant in told["variants"]:
         with changed(variant.get("path"), variant.get("text")):
