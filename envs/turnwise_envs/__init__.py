@@ -12,7 +12,7 @@ import gymnasium
 _ENTRY_POINTS = {
     "turnwise/Search-v0": "turnwise_envs.search.env:SearchEnv",
     "turnwise/GymText-v0": "turnwise_envs.text.env:GymTextEnv",
-    "turnwise/SWE-v0": "turnwise_envs.swe.env:make",
+    "turnwise/SWE-v0": "turnwise_envs.swe.env:SweEnv",
 }
 
 

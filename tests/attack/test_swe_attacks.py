@@ -80,7 +80,8 @@ FORGED_PIPE = """
 import os, json
 for name in os.listdir("/proc/self/fd"):
     try:
-        os.write(int(name), b"0 " + json.dumps(["test", "tests/test_share.py::x", "call", "passed", 0, 0.1]).encode() + b"\\n")
+        message = json.dumps(["test", "tests/test_share.py::x", "call", "passed", 0, 0.1])
+        os.write(int(name), b"0 " + message.encode() + b"\\n")
     except OSError:
         pass
 """

@@ -113,8 +113,7 @@ def digest(edits: Edits) -> str:
 def verify(case: Case, edits: Edits) -> Verified:
     """Sort changes into those that are graded and those that are not, and name what looks like tampering."""
     wanted = {path: data for path, data in edits.items() if _may_go(case, path, data)}
-    taken = {path: data for path, data in wanted.items() if not _is_stray(case, path, wanted)}
-    taken = _bounded(taken)
+    taken = _bounded({path: data for path, data in wanted.items() if not _is_stray(case, path, wanted)})
     found = [word for path, data in edits.items() for word in _meddling(case, path, data)]
     found += [f"{path}: {word}" for path, data in taken.items() for word in _read(case, path, data)]
     left = tuple(sorted(path for path in edits if path not in taken))

@@ -17,15 +17,18 @@ TOOL_SETS = {
 """Classes by the name of their set of tools."""
 
 
-def make(*, tools: str = "full", **kwargs: Any) -> SweWorld:
-    """Return the environment with a set of tools; UserError for an argument that it does not take."""
-    if tools not in TOOL_SETS:
-        raise UserError("env.kwargs.tools", tools, "no such set of tools", suggestion(str(tools), list(TOOL_SETS)))
-    module, _, name = TOOL_SETS[tools].partition(":")
-    kind: type[SweWorld] = getattr(importlib.import_module(module), name)
-    known = list(inspect.signature(kind).parameters)
-    for name, value in kwargs.items():
-        if name not in known:
-            problem = f"turnwise/SWE-v0 with tools={tools} takes no such argument"
-            raise UserError(f"env.kwargs.{name}", value, problem, suggestion(name, known))
-    return kind(**kwargs)
+class SweEnv(SweWorld):
+    """The door to the sets of tools: what it makes is one of those, not one of itself."""
+
+    def __new__(cls, *, tools: str = "full", **kwargs: Any) -> SweWorld:  # type: ignore[misc]
+        """Return the environment with a set of tools; UserError for an argument that it does not take."""
+        if tools not in TOOL_SETS:
+            raise UserError("env.kwargs.tools", tools, "no such set of tools", suggestion(str(tools), list(TOOL_SETS)))
+        module, _, name = TOOL_SETS[tools].partition(":")
+        kind: type[SweWorld] = getattr(importlib.import_module(module), name)
+        known = list(inspect.signature(kind).parameters)
+        for name, value in kwargs.items():
+            if name not in known:
+                problem = f"turnwise/SWE-v0 with tools={tools} takes no such argument"
+                raise UserError(f"env.kwargs.{name}", value, problem, suggestion(name, known))
+        return kind(**kwargs)

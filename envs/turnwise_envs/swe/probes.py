@@ -32,7 +32,7 @@ async def failed_probes(
 ) -> list[int]:
     """Return the numbers of those whose value is not the expected one, or that gave none. `SandboxLost`."""
     calls = [{"call": probe.call, "args": list(probe.args), "kwargs": dict(probe.kwargs)} for probe in probes]
-    argv = [*python, "-I", "-S", "-B", f"{kit}/{PROGRAMS}/calls.py"]
+    argv = [*python, "-s", "-S", "-B", f"{kit}/{PROGRAMS}/calls.py"]
     told = json.dumps({"calls": calls, "imports": list(imports)}).encode()
     ran = await box.exec(argv, cwd=root, stdin=told, env={"PYTHONHASHSEED": "0"}, deadline_s=deadline_s)
     values = _values(ran)

@@ -23,7 +23,6 @@ from turnwise.sandbox import Ran, Sandbox
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise_envs.swe.testkit import PACKAGES, PROGRAMS
 
-ENVIRONMENT = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONHASHSEED": "0", "PY_COLORS": "0"}
 PYTHON = ("python3",)
 MAX_IDS = 20_000
 SPARE_S = 5.0
@@ -128,9 +127,15 @@ def request(
     if bad is not None or len(ids) > MAX_IDS:
         raise ValueError(f"{bad!r} is no name of a test of pytest's" if bad is not None else f"{len(ids)} tests")
     nonce = secrets.token_hex(16)
-    told = {"ids": ids, "packages": f"{kit}/{PACKAGES}", "root": ".", "imports": list(imports), "nonce": nonce}
+    told: dict[str, Any] = {
+        "ids": ids,
+        "packages": f"{kit}/{PACKAGES}",
+        "root": ".",
+        "imports": list(imports),
+        "nonce": nonce,
+    }
     told |= {"conftest": list(conftest), "deadline_s": deadline_s, "test_s": test_s or deadline_s}
-    options = {"cwd": root, "env": ENVIRONMENT, "deadline_s": deadline_s + SPARE_S}
+    options = {"cwd": root, "deadline_s": deadline_s + SPARE_S}
     argv = [*python, "-I", "-S", "-B", f"{kit}/{PROGRAMS}/watch.py"]
     return Request(argv=argv, stdin=json.dumps(told).encode(), options=options, ids=ids, nonce=nonce)
 

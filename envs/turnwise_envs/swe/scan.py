@@ -98,7 +98,7 @@ def _of_tree(tree: ast.Module) -> Iterator[str]:
 
 def _imported(tree: ast.Module) -> dict[str, str]:
     """Return the names under which the modules of `OWNERS` go in a file, and their attributes imported alone."""
-    names = {}
+    names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.asname or alias.name.split(".")[0]: alias.name.split(".")[0] for alias in node.names}

@@ -157,7 +157,7 @@ class Line:
 
     def names(self, *keys: str) -> tuple[str, ...]:
         """Return a list of texts, which may itself be spelt as JSON text; empty where there is none."""
-        value = next((self.data[key] for key in keys if self.data.get(key) is not None), [])
+        value: Any = next((self.data[key] for key in keys if self.data.get(key) is not None), [])
         if isinstance(value, str):
             try:
                 value = json.loads(value or "[]")

@@ -30,12 +30,20 @@ INSIDE = Path(__file__).parent / "inside"
 PACKAGES, PROGRAMS = "packages", "inside"
 
 
-@functools.cache
 def kit_folder(parent: str | None = None) -> str:
     """Return the path of the folder, made if need be; UserError without pytest, or where it cannot be made.
 
     `parent`: where to make it, a folder that a sandbox may be shown; None: a folder of this user's for temporary files.
     """
+    folder = _checked(parent)
+    if not (Path(folder) / PROGRAMS / "watch.py").is_file():  # whoever tidies such folders up was here
+        _checked.cache_clear()
+        folder = _checked(parent)
+    return folder
+
+
+@functools.cache
+def _checked(parent: str | None) -> str:
     sources = dict(_sources())
     folder = _parent(parent) / f"testkit-{_digest(sources)}"
     if not _is_whole(folder, sources):

@@ -18,21 +18,21 @@ from turnwise_envs.swe.grade import REPOSITORY, with_kit
 from turnwise_envs.swe.repository import Case, TaskError, pack
 from turnwise_envs.swe.testkit import PACKAGES, kit_folder
 
-STATE = "/tmp/.shell"
-"""Folder inside where the shell's variables and folder are kept between commands."""
-
 MAX_COMMAND = 100_000
 """Characters; a longer one does not fit a process's arguments."""
 
 CHOOSE = 'command -v bash > /dev/null && exec bash -c "$0" bash "$1" || exec sh -c "$0" sh "$1"'
-SHELL = f"""
-mkdir -p {STATE}
-[ -f {STATE}/env ] && . {STATE}/env 2>/dev/null
-[ -f {STATE}/cwd ] && cd "$(cat {STATE}/cwd)" 2>/dev/null
-trap 'code=$?; pwd > {STATE}/cwd 2>/dev/null; export -p > {STATE}/env 2>/dev/null; exit $code' EXIT
+SHELL = """
+_kept="${TMPDIR:-/tmp}/.shell"
+mkdir -p "$_kept"
+[ -f "$_kept/env" ] && . "$_kept/env" 2>/dev/null
+[ -f "$_kept/cwd" ] && cd "$(cat "$_kept/cwd")" 2>/dev/null
+trap '_code=$?; pwd > "$_kept/cwd" 2>/dev/null; export -p > "$_kept/env" 2>/dev/null; exit $_code' EXIT
 exec 2>&1
 eval "$1"
 """
+"""Folder and exported variables are kept in files between commands, since nothing that runs is."""
+
 
 COMMIT = """
 git init -q . && git add -A -f . && git commit -q -m 'The repository at the time of the issue' &&
@@ -120,6 +120,7 @@ SETTINGS = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
     "PYTEST_ADDOPTS": "-p no:cacheprovider",
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "PAGER": "cat",
 }
 """What an agent's commands do is the same each time, and leaves nothing of Python's behind."""

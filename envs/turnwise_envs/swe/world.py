@@ -36,7 +36,7 @@ from turnwise_envs.swe.testkit import kit_folder
 from turnwise_envs.swe.workspace import Unreadable, Workspace
 
 SANDBOX = "env.kwargs.sandbox"
-LIMITS = {"memory_mb": 1024, "disk_mb": 256, "output_kb": 1024, "wall_s": 120.0}
+LIMITS: dict[str, Any] = {"memory_mb": 1024, "disk_mb": 256, "output_kb": 1024, "wall_s": 120.0}
 """Where a sandbox of this environment's differs from a policy's defaults."""
 
 SPLITS = ("train", "eval")

@@ -1,26 +1,32 @@
 """Calls functions of the agent's code with given values and writes down what they return; it judges nothing.
 
-Alone in its process, as `python -I -S -B calls.py`: the calls come as JSON on standard input, values go out as JSON on
+Alone in its process, as `python -s -S -B calls.py`: the calls come as JSON on standard input, values go out as JSON on
 what standard output was when it began. What must come out is not known here. `probes.py` has the marks for what JSON
 lacks, and compares.
 """
+
+from __future__ import annotations
 
 import importlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable
+from typing import Any
 
 MAX_ITEMS = 10_000
 MAX_DEPTH = 50
 
 
-def main():
+def main() -> None:
     """Answer the calls."""
     request = json.loads(sys.stdin.buffer.read())
     answers = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(2, 1)
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if path and os.path.abspath(path) != here]
     sys.path.extend(os.path.join(os.getcwd(), folder) for folder in request["imports"])
     for call in request["calls"]:
         line = json.dumps(answer(call)).encode() + b"\n"
@@ -29,11 +35,11 @@ def main():
     os._exit(0)
 
 
-def answer(call):
+def answer(call: dict[str, Any]) -> dict[str, Any]:
     """Return what a call gives: a value, or the name of what it raises."""
     try:
         module, _, names = call["call"].partition(":")
-        function = importlib.import_module(module)
+        function: Any = importlib.import_module(module)
         for name in names.split("."):
             function = getattr(function, name)
         args = [read(value) for value in call["args"]]
@@ -43,7 +49,7 @@ def answer(call):
         return {"value": {"$raises": type(error).__name__}}
 
 
-def read(value):
+def read(value: Any) -> Any:
     """Return the value that JSON with marks spells."""
     if isinstance(value, list):
         return [read(item) for item in value]
@@ -56,12 +62,12 @@ def read(value):
     return {name: read(item) for name, item in value.items()}
 
 
-def pairs(items):
+def pairs(items: list[Any]) -> dict[Any, Any]:
     """Return a dictionary of pairs."""
     return {read(name): read(item) for name, item in items}
 
 
-READERS = {
+READERS: dict[str, Callable[[Any], Any]] = {
     "$tuple": lambda items: tuple(read(item) for item in items),
     "$set": lambda items: {read(item) for item in items},
     "$frozenset": lambda items: frozenset(read(item) for item in items),
@@ -72,7 +78,7 @@ READERS = {
 }
 
 
-def spell(value, depth):
+def spell(value: Any, depth: int) -> Any:
     """Return a value as JSON with marks, by its exact type; another type is named and nothing else is told of it."""
     kind = type(value)
     if depth > MAX_DEPTH:
@@ -95,9 +101,9 @@ def spell(value, depth):
     return {"$type": kind.__name__}
 
 
-def bounded(items):
+def bounded(items: Iterable[Any]) -> list[Any]:
     """Return items up to a number."""
-    found = []
+    found: list[Any] = []
     for item in items:
         if len(found) >= MAX_ITEMS:
             raise ValueError("too many")

@@ -1,26 +1,32 @@
 """Runs pytest on some tests and reports each outcome; the agent's code runs in this process, so none of it is trusted.
 
-Started by `watch.py` as `python -I -S -B tests.py`, with its settings on standard input. pytest and what it needs are
-loaded before any other code and stand before it on `sys.path`, the import root comes last: nothing in the repository
-takes the place of a module of pytest's or of the standard library's. No configuration file, conftest.py or plug-in of
-the repository's is read, but the conftest files that the task names.
+Started by `watch.py` as `python -s -S -B tests.py`, with its settings on standard input and no variable of Python's but
+a seed. pytest and what it needs are loaded before any other code and stand before it on `sys.path`, the import root
+comes last: nothing in the repository takes the place of a module of pytest's or of the standard library's. No
+configuration file, conftest.py or plug-in of the repository's is read, but the conftest files that the task names.
 """
+
+from __future__ import annotations
 
 import importlib.util
 import json
 import os
 import sys
 import warnings
+from types import ModuleType
+from typing import Any
 
 PLUGINS_OFF = ("cacheprovider", "faulthandler", "junitxml", "pastebin", "unraisableexception", "threadexception")
 
 
-def main():
+def main() -> None:
     """Run what the settings say."""
     settings = json.loads(sys.stdin.buffer.read())
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     report = Report(settings["report"], settings["nonce"], settings["ids"])
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if path and os.path.abspath(path) != here]
     os.chdir(settings["root"])
     sys.dont_write_bytecode = True
     sys.path.append(settings["packages"])
@@ -47,7 +53,7 @@ def main():
     os._exit(0)  # what the agent's code left for the end has nothing more to say
 
 
-def base(path):
+def base(path: str) -> str:
     """Return the folder of a test file, or that of the package that it is in: what pytest would put before all else."""
     folder = os.path.dirname(path)
     while folder and os.path.isfile(os.path.join(folder, "__init__.py")):
@@ -55,9 +61,11 @@ def base(path):
     return folder
 
 
-def trusted(number, path):
+def trusted(number: int, path: str) -> ModuleType:
     """Return a conftest file as a module, for a plug-in."""
     spec = importlib.util.spec_from_file_location(f"conftest_{number}", path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     with warnings.catch_warnings():
@@ -69,37 +77,37 @@ def trusted(number, path):
 class Report:
     """The plug-in that writes to the pipe: a line a message, behind the nonce."""
 
-    def __init__(self, descriptor, nonce, ids):
+    def __init__(self, descriptor: int, nonce: str, ids: list[str]) -> None:
         """Take the pipe, the nonce and the tests that are wanted."""
         os.set_inheritable(descriptor, False)
         self.descriptor, self.nonce, self.wanted = descriptor, nonce, frozenset(ids)
 
-    def say(self, *message):
+    def say(self, *message: Any) -> None:
         """Write one message."""
         data = f"{self.nonce} {json.dumps(message)}\n".encode()
         while data:
             data = data[os.write(self.descriptor, data) :]
 
-    def pytest_make_collect_report(self, collector):
+    def pytest_make_collect_report(self, collector: Any) -> None:
         """Tell which file is being collected."""
         if type(collector).__name__ == "Module":
             self.say("at", collector.nodeid)
 
-    def pytest_collectreport(self, report):
+    def pytest_collectreport(self, report: Any) -> None:
         """Tell of a file or class that cannot be collected."""
         if report.outcome != "passed" and report.nodeid:
             self.say("file", report.nodeid, report.outcome)
 
-    def pytest_collection_modifyitems(self, config, items):
+    def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
         """Keep what is wanted, each once."""
         kept = {item.nodeid: item for item in items if item.nodeid in self.wanted}
         items[:] = kept.values()
 
-    def pytest_runtest_logstart(self, nodeid, location):
+    def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
         """Tell which test begins."""
         self.say("at", nodeid)
 
-    def pytest_runtest_logreport(self, report):
+    def pytest_runtest_logreport(self, report: Any) -> None:
         """Tell what became of a test's phase."""
         is_expected = hasattr(report, "wasxfail")
         self.say("test", report.nodeid, report.when, report.outcome, is_expected, float(report.duration))

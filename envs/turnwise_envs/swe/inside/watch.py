@@ -6,6 +6,8 @@ user. The child (`tests.py`) reports over a pipe, line by line, behind a nonce. 
 test file that it was at; the others get a new child.
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import json
@@ -16,16 +18,18 @@ import signal
 import subprocess
 import sys
 import time
+from typing import IO, Any
 
 PR_SET_DUMPABLE = 4
 MAX_LINE = 65536
 MAX_TAIL = 16384  # bytes of the tests' own output that are kept, the last ones
 MAX_ODD = 5  # oddities that are named
 MAX_CHILDREN = 4
+BEFORE_THE_END = ("setup", "call")
 ORDINARY = (0, 1, 5)  # pytest's exit statuses: all passed, some failed, no test found
 
 
-def main():
+def main() -> None:
     """Answer the one request."""
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     request = json.loads(sys.stdin.buffer.read())
@@ -43,22 +47,30 @@ def main():
     sys.stdout.flush()
 
 
+def variables() -> dict[str, str]:
+    """Return the child's variables: nothing of Python's or pytest's but a fixed seed for hashes, and no plug-ins."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
+    return {**kept, "PYTHONHASHSEED": "0", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
 class Record:
     """What is known of each test, by its number."""
 
-    def __init__(self, ids):
+    def __init__(self, ids: list[str]) -> None:
         """Take the tests' names."""
         self.ids = ids
         self.numbers = {name: number for number, name in enumerate(ids)}
-        self.phases = {}  # number -> [[when, outcome, is_expected_failure], ...]
-        self.seconds = {}
-        self.files = {}  # path -> outcome of its collection, where that was no pass
-        self.given_up = set()  # files that a child died or hung at
+        self.phases: dict[
+            int, list[tuple[str, str, bool]]
+        ] = {}  # by number: when, outcome, whether it was expected to fail
+        self.seconds: dict[int, float] = {}
+        self.files: dict[str, str] = {}  # path -> outcome of its collection, where that was no pass
+        self.given_up: set[str] = set()  # files that a child died or hung at
         self.tail = bytearray()
-        self.odd = []
-        self.exits = []  # of each child: [exit status, is complete, was late]
+        self.odd: list[str] = []
+        self.exits: list[tuple[int, bool, bool]] = []  # of each child: exit status, is complete, was late
 
-    def unfinished(self):
+    def unfinished(self) -> list[int]:
         """Return the numbers of the tests that a child is still to be started for."""
         if self.exits and (self.exits[-1][1] or not self.given_up):
             return []
@@ -66,18 +78,18 @@ class Record:
         lost = self.given_up | set(self.files)
         return [i for i, name in enumerate(self.ids) if i not in done and name.split("::")[0] not in lost]
 
-    def note(self, text):
+    def note(self, text: str) -> None:
         """Remember an oddity."""
         if len(self.odd) < MAX_ODD:
             self.odd.append(text[:200])
 
-    def answer(self):
+    def answer(self) -> dict[str, Any]:
         """Return what is told outside."""
         outcomes = [self.outcome(number, name) for number, name in enumerate(self.ids)]
         seconds = [round(self.seconds.get(number, 0.0), 4) for number in range(len(self.ids))]
         return {"outcomes": outcomes, "seconds": seconds, "odd": self.odd, "exits": self.exits}
 
-    def outcome(self, number, name):
+    def outcome(self, number: int, name: str) -> str:
         """Return a test's outcome from its phases, or from its file's collection."""
         phases = self.phases.get(number, [])
         if not phases:
@@ -93,7 +105,7 @@ class Record:
             return "skipped"
         return "passed" if [when for when, _, _ in phases].count("call") else "missing"
 
-    def collected(self, name):
+    def collected(self, name: str) -> str:
         """Return the outcome of a test that did not run: that of the file or class around it."""
         parts = name.split("::")
         for size in range(len(parts), 0, -1):
@@ -106,20 +118,20 @@ class Record:
 class Child:
     """One process of pytest, and what it reports."""
 
-    def __init__(self, request, numbers, record):
+    def __init__(self, request: dict[str, Any], numbers: list[int], record: Record) -> None:
         """Start it."""
         self.record, self.limit_s = record, request["test_s"]
         self.nonce = secrets.token_hex(16).encode()
-        self.at = None  # the name that it is at
-        self.order = {}  # name -> the phase that comes next
+        self.at: str | None = None  # the name that it is at
         self.is_complete = False
         mine, theirs = os.pipe()
         files = list(dict.fromkeys(record.ids[number].split("::")[0] for number in numbers))
         told = {key: request[key] for key in ("packages", "root", "imports", "conftest")}
         told.update(ids=[record.ids[n] for n in numbers], files=files, report=theirs, nonce=self.nonce.decode())
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tests.py")
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", program],
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, "-s", "-S", "-B", program],
+            env=variables(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -128,28 +140,32 @@ class Child:
         )
         os.close(theirs)
         self.reports = mine
+        told_it, said = self.process.stdin, self.process.stdout
+        assert told_it is not None
+        assert said is not None
+        self.output: IO[bytes] = said
         with contextlib.suppress(OSError):
-            self.process.stdin.write(json.dumps(told).encode())
-            self.process.stdin.close()
+            told_it.write(json.dumps(told).encode())
+            told_it.close()
 
-    def run(self, until):
+    def run(self, until: float) -> None:
         """Take its reports until it ends, is silent for too long, or the time is up."""
         was_late = not self.listen(until)
         with contextlib.suppress(OSError):
             os.killpg(self.process.pid, signal.SIGKILL)
         status = self.process.wait()
-        self.record.exits.append([status, self.is_complete, was_late])
+        self.record.exits.append((status, self.is_complete, was_late))
         if not self.is_complete and self.at is not None:
             self.record.given_up.add(self.at.split("::")[0])
         os.close(self.reports)
-        self.process.stdout.close()
+        self.output.close()
 
-    def listen(self, until):
+    def listen(self, until: float) -> bool:
         """Return whether it ended in time."""
         waiting = selectors.DefaultSelector()
         waiting.register(self.reports, selectors.EVENT_READ)
-        waiting.register(self.process.stdout, selectors.EVENT_READ)
-        rest, silent_until = b"", min(until, time.monotonic() + self.limit_s)
+        waiting.register(self.output, selectors.EVENT_READ)
+        rest, silent_until = b"", until  # the limit is for tests and files, not for the start of pytest
         while True:
             if self.process.poll() is not None:
                 self.last(rest)
@@ -158,18 +174,18 @@ class Child:
                 data = os.read(key.fd, MAX_LINE)
                 if not data:
                     waiting.unregister(key.fileobj)
-                elif key.fileobj is self.process.stdout:
+                elif key.fileobj is self.output:
                     self.keep(data)
                 else:
                     rest = self.lines(rest + data)
-                    silent_until = min(until, time.monotonic() + self.limit_s)
+                    silent_until = min(until, time.monotonic() + self.limit_s) if self.at is not None else until
                     if self.is_complete:  # the last line of all: what comes behind it is no report
                         self.ending(rest)
                         return True
             if time.monotonic() >= silent_until:
                 return False
 
-    def ending(self, rest):
+    def ending(self, rest: bytes) -> None:
         """Give it a moment to end of its own, and look whether it says more than it should."""
         try:
             self.process.wait(2.0)
@@ -177,9 +193,9 @@ class Child:
             return
         self.last(rest)
 
-    def last(self, rest):
+    def last(self, rest: bytes) -> None:
         """Take what is left in the pipes."""
-        for source in (self.reports, self.process.stdout.fileno()):
+        for source in (self.reports, self.output.fileno()):
             os.set_blocking(source, False)
             for _ in range(1024):
                 try:
@@ -195,12 +211,12 @@ class Child:
         if rest:
             self.record.note("half a line of a report")
 
-    def keep(self, data):
+    def keep(self, data: bytes) -> None:
         """Keep the end of the output."""
         self.record.tail += data
         del self.record.tail[:-MAX_TAIL]
 
-    def lines(self, data):
+    def lines(self, data: bytes) -> bytes:
         """Take whole lines and return the rest."""
         *lines, rest = data.split(b"\n")
         for line in lines:
@@ -210,7 +226,7 @@ class Child:
             rest = b""
         return rest
 
-    def line(self, line):
+    def line(self, line: bytes) -> None:
         """Take one message, or remember that it is none."""
         nonce, _, text = line.partition(b" ")
         if nonce != self.nonce:
@@ -224,7 +240,7 @@ class Child:
         except (ValueError, TypeError, KeyError, IndexError, RecursionError):
             self.record.note("a report that is none")
 
-    def message(self, kind, *values):
+    def message(self, kind: str, *values: Any) -> None:
         """Take a message of `tests.py`."""
         if kind == "done":
             self.is_complete = True
@@ -239,18 +255,22 @@ class Child:
         else:
             raise ValueError(kind)
 
-    def test(self, name, when, outcome, is_expected, seconds):
+    def test(self, name: str, when: str, outcome: str, is_expected: bool, seconds: float) -> None:
         """Take the outcome of a test's phase; phases come in their order, each test once."""
         number = self.record.numbers[name]
         self.at = name
         phases = self.record.phases.setdefault(number, [])
         before = phases[-1][0] if phases else None
-        follows = {"setup": (None,), "call": ("setup", "call"), "teardown": ("setup", "call")}
+        follows: dict[str, tuple[str | None, ...]] = {
+            "setup": (None,),
+            "call": BEFORE_THE_END,
+            "teardown": BEFORE_THE_END,
+        }
         if before not in follows[when] or outcome not in ("passed", "failed", "skipped"):
             self.record.note("phases of a test out of their order")
-            phases.append([when, "failed", False])
+            phases.append((when, "failed", False))
             return
-        phases.append([when, outcome, bool(is_expected)])
+        phases.append((when, outcome, bool(is_expected)))
         if isinstance(seconds, float) and 0 <= seconds < 1e6:
             self.record.seconds[number] = self.record.seconds.get(number, 0.0) + seconds
 
