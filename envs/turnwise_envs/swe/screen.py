@@ -178,9 +178,11 @@ async def _tried(package: Package, baseline: Baseline, trials: Trials, batch: Se
 def _variant(package: Package, baseline: Baseline, mutant: Mutant) -> Variant:
     names = tuple(baseline.reached[mutant.target.place])
     files = tuple(dict.fromkeys(name.split("::")[0] for name in names))
-    text = mutant.apply(package.text(mutant.target.path))
+    path = mutant.target.path
     limit_s = LIMIT_S + 3 * baseline.seconds(names)
-    return Variant(path=mutant.target.path, text=text, files=files, tests=names, test_s=TEST_S, limit_s=limit_s)
+    return Variant(
+        texts={path: mutant.apply(package.text(path))}, files=files, tests=names, test_s=TEST_S, limit_s=limit_s
+    )
 
 
 def _bug(package: Package, mutant: Mutant, tests: Mapping[str, TestRun]) -> Bug | None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from turnwise.errors import InfraError
 from turnwise.sandbox import Sandbox, SandboxLost
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import open_sandbox
@@ -43,10 +42,9 @@ class Reached:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """The repository with one file changed, and which tests to run on it."""
+    """The repository with some files changed, and which tests to run on it."""
 
-    path: str | None = None  # None: nothing is changed
-    text: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)  # by path, which may be new
     files: tuple[str, ...]  # test files
     tests: tuple[str, ...] | None = None  # of these files; None: all
     test_s: float  # seconds of the processor that one test may take
@@ -198,8 +196,7 @@ def unanimous(tries: Sequence[Tried]) -> dict[str, TestRun] | None:
 
 def _told(variant: Variant) -> dict[str, Any]:
     return {
-        "path": variant.path,
-        "text": variant.text,
+        "texts": dict(variant.texts),
         "files": list(variant.files),
         "tests": None if variant.tests is None else list(variant.tests),
         "test_s": variant.test_s,
@@ -236,10 +233,3 @@ def _test(said: Any) -> TestRun:
 
 def _places(said: Any) -> tuple[Place, ...]:
     return tuple((str(path), int(line)) for path, line in said)
-
-
-def check_lost(tried: Tried, what: str) -> Tried:
-    """Return it; InfraError if it did not end."""
-    if not tried.is_sound:
-        raise InfraError(f"{what} did not end in time, or ended the process that ran it")
-    return tried

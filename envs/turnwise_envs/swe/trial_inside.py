@@ -1,8 +1,8 @@
 """The program that tries many variants of one repository, run inside a sandbox: a process forked for each.
 
 Alone in a file, with Python's standard library and pytest. It reads one JSON object from standard input and writes one
-JSON object a variant, a line each, to standard output. pytest is imported once; a variant's process changes
-one file, runs the tests that it is given and ends, and the file is put back. Whatever hangs or eats memory is killed.
+JSON object a variant, a line each, to standard output. pytest is imported once; a variant's process has
+some files changed, runs the tests that it is given and ends, and the files are put back. Whatever hangs or eats memory is killed.
 
 Nothing here is trusted for a verdict: what is kept is proven afterwards by the grader.
 """
@@ -47,32 +47,42 @@ def main() -> None:
     gc.freeze()
     Seen.pytest_runtest_call = pytest.hookimpl(wrapper=True)(Seen.pytest_runtest_call)  # type: ignore[method-assign]
     for variant in told["variants"]:
-        with changed(variant.get("path"), variant.get("text")):
+        with changed(variant["texts"]):
             result = apart(lambda variant=variant: tried(told, variant), variant["limit_s"], told["memory_mb"])
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
 
 
 @contextlib.contextmanager
-def changed(path: str | None, text: str | None) -> Iterator[None]:
-    """Hold another text in a file, and no bytecode of either."""
-    if path is None or text is None:
-        yield
-        return
-    with open(path, "rb") as file:
-        before = file.read()
-    compiled = importlib.util.cache_from_source(path)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(compiled)
-    with open(path, "wb") as file:
-        file.write(text.encode())
+def changed(texts: dict[str, str]) -> Iterator[None]:
+    """Hold other texts in some files, which may be new, and no bytecode of either."""
+    before = {path: content(path) for path in texts}
     try:
+        for path, text in texts.items():
+            put(path, text.encode())
         yield
     finally:
-        with open(path, "wb") as file:
-            file.write(before)
+        for path, data in before.items():
+            put(path, data)
+
+
+def content(path: str) -> bytes | None:
+    """Return what is in a file, None if there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def put(path: str, data: bytes | None) -> None:
+    """Make a file hold this, None: take it away; its bytecode goes, since that is known by time and size."""
+    for old in (path, importlib.util.cache_from_source(path)):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(compiled)
+            os.unlink(old)
+    if data is not None:
+        with open(path, "wb") as file:
+            file.write(data)
 
 
 def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
