@@ -1,7 +1,7 @@
 """`turnwise swe build`: from a package to a file of proven tasks.
 
-Fetch, baseline, screening, drafts, proof: each in its module. A package's file is written when all of it is done, so that
-whoever interrupts keeps the packages before. The same package, number and seed give the same bytes.
+Fetch, baseline, screening, drafts, proof: each in its module. A package's file is written when all of it is done, so
+that whoever interrupts keeps the packages before it. The same package, number and seed give the same bytes.
 """
 
 from __future__ import annotations

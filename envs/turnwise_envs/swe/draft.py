@@ -13,8 +13,9 @@ from turnwise_envs.swe import diffs, reproduction, statement
 from turnwise_envs.swe.baseline import Baseline
 from turnwise_envs.swe.mutants import Target, targets
 from turnwise_envs.swe.package import Package
+from turnwise_envs.swe.probing import probes_of
 from turnwise_envs.swe.screen import LIMIT_S, TEST_S, Bug
-from turnwise_envs.swe.task import Function, Recipe, SweTask
+from turnwise_envs.swe.task import Function, Probe, Recipe, SweTask
 from turnwise_envs.swe.trial import Place, TestRun, Trials, Variant
 
 MAX_PASSING = 40
@@ -50,7 +51,8 @@ class Drafts:
     async def tasks(self, bugs: Sequence[Bug], trials: Trials) -> list[SweTask]:
         """Return the tasks of those bugs that have a reproduction, in order."""
         found = await self._reproductions(bugs, trials)
-        return [self._task(bug, found[index]) for index, bug in enumerate(bugs) if index in found]
+        probes = await probes_of(self._package, self._baseline, bugs, trials)
+        return [self._task(bug, found[index], probes[index]) for index, bug in enumerate(bugs) if index in found]
 
     async def _reproductions(self, bugs: Sequence[Bug], trials: Trials) -> dict[int, Reproduction]:
         """Return the first attempt of each bug that fails with it and passes without it."""
@@ -84,7 +86,7 @@ class Drafts:
         for _, test, path, text in sorted(texts)[: 2 * MAX_CUT]:
             yield test, path, text
 
-    def _task(self, bug: Bug, found: Reproduction) -> SweTask:
+    def _task(self, bug: Bug, found: Reproduction, probes: tuple[Probe, ...]) -> SweTask:
         target = bug.mutant.target
         clean, spoiled = ({target.path: text.encode()} for text in (bug.source, bug.mutant.apply(bug.source)))
         diff = diffs.make(clean, spoiled)
@@ -118,6 +120,7 @@ class Drafts:
                 ),
             ),
             difficulty=self._difficulty(bug, diff),
+            probes=probes,
             conftest=self._package.conftest,
             timeout_s=TIMEOUT_S,
         )

@@ -36,6 +36,9 @@ SINGLE_SHARE = 0.85
 
 ROUND = 24
 TEST_S, LIMIT_S = 2.0, 10.0
+NO_NAME = {"NameError", "UnboundLocalError"}
+"""What a linter finds is no task: a bug that does nothing else is dropped."""
+
 OUT_OF_TIME = "the test ran out of time"
 
 
@@ -190,7 +193,8 @@ def _bug(package: Package, mutant: Mutant, tests: Mapping[str, TestRun]) -> Bug 
     failing = {name: run for name, run in tests.items() if run.outcome == "failed"}
     passing = tuple(name for name, run in tests.items() if run.outcome == "passed")
     hangs = any(OUT_OF_TIME in run.message for run in failing.values())
-    is_clear = all(run.kind and run.phase == "call" for run in failing.values())
+    is_plain = {run.kind for run in failing.values()} <= NO_NAME
+    is_clear = not is_plain and all(run.kind and run.phase == "call" for run in failing.values())
     if not failing or hangs or not is_clear or len(failing) > MAX_FAILING or len(failing) + len(passing) < len(tests):
         return None
     return Bug(mutant=mutant, source=package.text(mutant.target.path), failing=failing, passing=passing)

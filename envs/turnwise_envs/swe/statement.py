@@ -1,7 +1,7 @@
 """Issues in words: what someone would report who met the bug through a test, and knows nothing of the code's inside.
 
-The words are chosen by seed among a few of each kind; what happened is quoted from the failing test. Neither the line of
-the bug nor anything of the gold patch is in them.
+The words are chosen by seed among a few of each kind; what happened is quoted from the failing test. Neither the line
+of the bug nor anything of the gold patch is in them.
 """
 
 from __future__ import annotations

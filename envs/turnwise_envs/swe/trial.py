@@ -74,6 +74,7 @@ class Tried:
     is_sound: bool  # it ended in time, and said so
     tests: Mapping[str, TestRun] = field(default_factory=dict)
     imported: tuple[Place, ...] = ()  # functions that ran outside tests, where traced
+    calls: Mapping[Place, tuple[str, ...]] = field(default_factory=dict)  # arguments as JSON, where recorded
 
     def named(self, outcome: str) -> frozenset[str]:
         """Return the tests with an outcome."""
@@ -102,12 +103,18 @@ class Trials:
     async def __aexit__(self, *error: object) -> None:
         await self._close()
 
-    async def each(self, variants: Sequence[Variant], *, seed: int, trace: bool = False) -> list[Tried]:
-        """Return what became of each variant, in order; `seed` is that of Python's hashes."""
+    async def each(
+        self, variants: Sequence[Variant], *, seed: int, trace: bool = False, record: Sequence[Place] = ()
+    ) -> list[Tried]:
+        """Return what became of each variant, in order; `seed` is that of Python's hashes.
+
+        `trace`: note which functions run; `record`: and with which arguments these are called.
+        """
+        options = {"trace": trace or bool(record), "record": list(record)}
         shares = [range(first, len(variants), self._num) for first in range(self._num)]
         done = await asyncio.gather(
             *(
-                self._share(place, [variants[index] for index in share], seed=seed, trace=trace)
+                self._share(place, [variants[index] for index in share], seed=seed, options=options)
                 for place, share in enumerate(shares)
             )
         )
@@ -118,13 +125,15 @@ class Trials:
         }
         return [found[index] for index in range(len(variants))]
 
-    async def _share(self, place: int, variants: Sequence[Variant], *, seed: int, trace: bool) -> list[Tried]:
+    async def _share(
+        self, place: int, variants: Sequence[Variant], *, seed: int, options: Mapping[str, Any]
+    ) -> list[Tried]:
         """Try variants one after the other; where a sandbox is lost, another one takes the next."""
         done: list[Tried] = []
         while len(done) < len(variants):
             rest = variants[len(done) :]
             try:
-                answers = await self._run(self._boxes[place], rest, seed=seed, trace=trace)
+                answers = await self._run(self._boxes[place], rest, seed=seed, options=options)
             except SandboxLost:
                 await self._boxes[place].close()
                 self._boxes[place] = await self._opened()
@@ -133,13 +142,13 @@ class Trials:
         return done
 
     async def _run(
-        self, box: Sandbox, variants: Sequence[Variant], *, seed: int, trace: bool = False, warm: bool = False
+        self, box: Sandbox, variants: Sequence[Variant], *, seed: int, options: Mapping[str, Any]
     ) -> list[Tried]:
         told = {"site": self._site, "root": self._package.root, "memory_mb": MEMORY_MB - 2 * 64}
         told |= {
             "tests": self._package.tests,
-            "trace": trace,
-            "warm": warm,
+            **{"trace": False, "warm": False, "record": []},
+            **options,
             "variants": [_told(variant) for variant in variants],
         }
         ran = await box.exec(
@@ -154,7 +163,7 @@ class Trials:
         try:
             await box.restore(self._archive)
             warm = Variant(files=self._package.tests, tests=(), test_s=1.0, limit_s=WARM_S)
-            await self._run(box, [warm], seed=0, warm=True)
+            await self._run(box, [warm], seed=0, options={"warm": True})
         except BaseException:
             await box.close()
             raise
@@ -210,7 +219,8 @@ def _tried(line: bytes) -> Tried:
         if set(said) & {"hung", "died"}:
             return Tried(is_sound=False)
         tests = {str(name): _test(run) for name, run in said["tests"].items()}
-        return Tried(is_sound=True, tests=tests, imported=_places(said["imported"]))
+        calls = {(str(path), int(line)): tuple(map(str, known)) for path, line, known in said["calls"]}
+        return Tried(is_sound=True, tests=tests, imported=_places(said["imported"]), calls=calls)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Tried(is_sound=False)
 

@@ -1,8 +1,9 @@
 """The program that tries many variants of one repository, run inside a sandbox: a process forked for each.
 
 Alone in a file, with Python's standard library and pytest. It reads one JSON object from standard input and writes one
-JSON object a variant, a line each, to standard output. pytest is imported once; a variant's process has
-some files changed, runs the tests that it is given and ends, and the files are put back. Whatever hangs or eats memory is killed.
+JSON object a variant, a line each, to standard output. pytest is imported once; a variant's process has some
+files changed, runs the tests that it is given and ends, and the files are put back. Whatever hangs or eats memory is
+killed.
 
 Nothing here is trusted for a verdict: what is kept is proven afterwards by the grader.
 """
@@ -13,6 +14,7 @@ import contextlib
 import gc
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import resource
@@ -27,6 +29,10 @@ MAX_MESSAGE, MAX_FRAMES = 600, 12
 PLUGINS_OFF = ("cacheprovider", "faulthandler", "junitxml", "pastebin", "unraisableexception", "threadexception")
 OFTEN = ("unittest.mock", "doctest", "decimal", "fractions", "random", "string", "statistics", "concurrent.futures")
 CHUNK = 65536
+MAX_CALLS, MAX_CALL, MAX_ITEMS, MAX_SPELL_DEPTH = 24, 400, 50, 6
+NOTHING = {"$nothing": None}
+"""Stands for a value that is not plain."""
+
 WALL = 10.0
 """Seconds of the wall for one of the processor: a busy machine changes nothing."""
 
@@ -141,7 +147,7 @@ def tried(told: Result, variant: Result) -> Result:
     options += ["--continue-on-collection-errors", *(f"-pno:{name}" for name in PLUGINS_OFF)]
     with seen.importing():
         code = pytest.main([*options, "-o", "console_output_style=classic", *variant["files"]], plugins=[seen])
-    return {"code": int(code), "tests": seen.tests, "imported": sorted(seen.imported)}
+    return {"code": int(code), "tests": seen.tests, "imported": sorted(seen.imported), "calls": seen.recorded()}
 
 
 class Seen:
@@ -155,6 +161,7 @@ class Seen:
         self.imported: dict[tuple[str, int], Reached] = {}
         self.ran: dict[tuple[str, int], Reached] = {}
         self.took_s = 0.0
+        self.calls: dict[tuple[str, int], dict[str, None]] = {(path, line): {} for path, line in told["record"]}
         self.not_ours = set(told["tests"])
         self.here = os.getcwd() + "/"
 
@@ -233,6 +240,8 @@ class Seen:
                     place = (code.co_filename[len(here) :], code.co_firstlineno)
                     if place not in found:
                         found[place] = self._reached(frame)
+                    if place in self.calls:
+                        self._record(self.calls[place], frame)
 
         return note
 
@@ -249,8 +258,64 @@ class Seen:
             frame = frame.f_back
         return (depth, *outer)
 
+    def _record(self, known: dict[str, None], frame: Any) -> None:
+        """Remember the arguments of a call, if they are plain values."""
+        if len(known) < MAX_CALLS:
+            try:
+                spelled = json.dumps(arguments(frame.f_code, frame.f_locals))
+            except Exception:  # noqa: BLE001 - values under test may raise anything
+                return
+            if len(spelled) <= MAX_CALL:
+                known[spelled] = None
+
+    def recorded(self) -> list[Any]:
+        """Return the calls that were recorded: file, line, and arguments as JSON."""
+        return [[path, line, list(known)] for (path, line), known in self.calls.items()]
+
     def _out_of_time(self, *_: object) -> None:
         raise TimeoutError("the test ran out of time")
+
+
+def arguments(code: Any, given: dict[str, Any]) -> list[Any]:
+    """Return the arguments of a call, positional ones and named ones; what cannot be spelled is left to its default."""
+    names = code.co_varnames
+    num, num_named = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+    spelled = {name: spell(given[name], 0) for name in names[:num_named] if name in given}
+    positional = [spelled.get(name, NOTHING) for name in names[:num]]
+    known = positional.index(NOTHING) if NOTHING in positional else num
+    named = {name: spelled[name] for name in names[known:num_named] if spelled.get(name, NOTHING) is not NOTHING}
+    rest = num_named
+    if code.co_flags & inspect.CO_VARARGS:
+        more = spell(given[names[rest]], 0)
+        if more is NOTHING or (known < num and given[names[rest]]):
+            raise ValueError("an argument that is no plain value")
+        positional = [*positional[:known], *more["$tuple"]]
+        known, rest = len(positional), rest + 1
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        named |= {name: spell(value, 0) for name, value in given[names[rest]].items()}
+    if NOTHING in named.values():
+        raise ValueError("an argument that is no plain value")
+    return [positional[:known], named]
+
+
+def spell(value: Any, depth: int) -> Any:
+    """Return a value as JSON with the marks of `probes.py`, NOTHING for one that is not plain."""
+    kind = type(value)
+    if value is None or kind in (bool, int, str) or (kind is float and value - value == 0):
+        return value
+    if kind is bytes:
+        return {"$bytes": value.hex()}
+    if depth < MAX_SPELL_DEPTH and kind in (list, tuple, set, frozenset, dict) and len(value) <= MAX_ITEMS:
+        items = [item for pair in value.items() for item in pair] if kind is dict else list(value)
+        spelled = [spell(item, depth + 1) for item in items]
+        if NOTHING in spelled:
+            return NOTHING
+        if kind in (set, frozenset):
+            spelled.sort(key=json.dumps)
+        if kind is dict:
+            return {"$dict": [list(pair) for pair in zip(spelled[::2], spelled[1::2], strict=True)]}
+        return spelled if kind is list else {f"${kind.__name__}": spelled}
+    return NOTHING
 
 
 if __name__ == "__main__":
