@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import gymnasium
 
+from turnwise.registry import register_path
+
 _ENTRY_POINTS = {
     "turnwise/Search-v0": "turnwise_envs.search.env:SearchEnv",
     "turnwise/GymText-v0": "turnwise_envs.text.env:GymTextEnv",
@@ -19,7 +21,11 @@ _ENTRY_POINTS = {
 
 
 def register_all() -> None:
-    """Register all environments with Gymnasium, bare: messages need neither its checker nor its order guard."""
+    """Register all environments with Gymnasium, bare: messages need neither its checker nor its order guard.
+
+    And the command `turnwise swe`.
+    """
     for env_id, entry_point in _ENTRY_POINTS.items():
         if env_id not in gymnasium.registry:
             gymnasium.register(env_id, entry_point=entry_point, disable_env_checker=True, order_enforce=False)
+    register_path("command", "swe", "turnwise_envs.swe.cli:app")

@@ -23,6 +23,7 @@ GROUP = "turnwise.plugins"
 KINDS = (
     "agent",
     "attack",
+    "command",
     "correction",
     "engine",
     "estimator",

@@ -1,4 +1,4 @@
-"""The command line: `turnwise train | sft | eval | submit | doctor | env | rewards | rescore`.
+"""The command line: `turnwise train | sft | eval | submit | doctor | env | rewards | rescore`, and plug-ins' commands.
 
 A user's mistake is one line on standard error and exit code 2; another error of ours one line and 1; Ctrl-C 130;
 anything unexpected a traceback and 1. Commands import what they need when they run, so that help and bad input answer
@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from turnwise.cli.env import app as env_app
+from turnwise.cli.plugged import WithPlugins
 from turnwise.cli.rewards import app as rewards_app
 from turnwise.errors import TurnwiseError, UserError
 
@@ -28,6 +29,7 @@ Words = Annotated[
 ]
 
 app = typer.Typer(
+    cls=WithPlugins,
     help="Train language-model agents by reinforcement learning on multi-turn tasks.",
     no_args_is_help=True,
     add_completion=False,
