@@ -1,4 +1,6 @@
-"""Ends the process of the tests with their verdict, past the interpreter's teardown, where Ray was in it.
+"""A Docker daemon for tests that ask for one; and the end of the process of the tests.
+
+It ends with their verdict, past the interpreter's teardown, where Ray was in it.
 
 After flow and unit tests in one process, that teardown crashed in two of four whole runs, when everything had passed: a
 thread of some native library ran into memory that was gone. Which one is not known; either alone has never done it.
@@ -6,8 +8,13 @@ thread of some native library ran into memory that was gone. Which one is not kn
 
 import os
 import sys
+from collections.abc import Iterator
 
+import private_docker
 import pytest
+
+from turnwise.sandbox.daemon import Daemon, host, unreachable
+from turnwise.sandbox.images import build_base
 
 VERDICT = pytest.StashKey[int]()
 
@@ -22,3 +29,26 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(config.stash[VERDICT])
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str | None]:
+    """Return where a daemon with a base image answers: the machine's, or else one of our own; None where none can."""
+    if unreachable() is None:
+        name, is_new = build_base(Daemon(host()))
+        yield host()
+        if is_new:
+            Daemon(host()).api.remove_image(name)
+    elif private_docker.missing():
+        yield None
+    else:
+        with private_docker.private_docker() as docker:
+            build_base(Daemon(docker.host))
+            yield docker.host
+
+
+@pytest.fixture
+def containers(docker_host: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sandboxes of this test be containers, where a daemon can be had."""
+    if docker_host is not None:
+        monkeypatch.setenv("DOCKER_HOST", docker_host)

@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
+from turnwise.sandbox.daemon import daemon, unreachable
+from turnwise.sandbox.labels import OWNER
 from turnwise.sandbox.policy import SandboxPolicy
-from turnwise.sandbox.tiers import missing, open_sandbox
+from turnwise.sandbox.tiers import missing, open_tier
 
 HOME = Path.home()
 CONFINING = [tier for tier in Tier if tier is not Tier.PROCESS]
@@ -28,6 +30,8 @@ SMALL = {"memory_mb": 96, "disk_mb": 16, "processes": 32, "output_kb": 4, "wall_
 
 @pytest.fixture(params=CONFINING, ids=lambda tier: tier.value)
 def tier(request):
+    if request.param in (Tier.GVISOR, Tier.DOCKER):
+        request.getfixturevalue("containers")
     if why := missing(request.param):
         pytest.skip(f"{request.param.value}: {why}")
     return request.param
@@ -39,7 +43,7 @@ def inside(tier):
 
     def run(*commands: str, **options) -> Ran:
         async def all_of_them() -> Ran:
-            box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+            box = await open_tier(tier, SandboxPolicy(**SMALL))
             try:
                 for command in commands:
                     ran = await box.exec(command, **options)
@@ -70,7 +74,7 @@ def test_an_endless_loop_ends_at_its_deadline(inside):
 def test_a_fork_bomb_meets_the_limit_and_the_sandbox_goes_on(inside):
     bomb = python("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass")
     ran = inside(bomb + " & sleep 1", "ls /proc | grep -c ^[0-9]")
-    assert int(ran.stdout) < SMALL["processes"], "the bomb's processes ended with its command"
+    assert 0 < int(ran.stdout) < SMALL["processes"], "the bomb's processes ended with its command"
     counted = inside("for i in $(seq 100); do sleep 5 & done; ls /proc | grep -c ^[0-9]; wait", deadline_s=2.0)
     assert b"fork" in counted.stderr.lower()
 
@@ -82,12 +86,16 @@ def test_a_memory_bomb_is_killed_and_this_process_is_not(inside):
     assert inside("echo still here").stdout == b"still here\n"
 
 
-def test_memory_is_limited_in_all_where_there_is_a_control_group(inside):
+def test_memory_is_limited_in_all_where_there_is_a_control_group(inside, tier):
     if not os.access("/sys/fs/cgroup", os.W_OK) and os.geteuid() != 0:
         pytest.skip("no control group can be made by this user")
     hold = python("import time; a = bytearray(60 * 2**20); time.sleep(3); print(1)")
-    ran = inside(" & ".join([hold] * 6) + " & wait")  # together more than processes and files may have
-    assert ran.stdout.count(b"1") < 6
+    try:
+        ran = inside(" & ".join([hold] * 8) + " & wait")  # together more than processes and files may have
+    except SandboxLost:
+        assert tier is Tier.GVISOR, "there the kernel inside ends, and all with it"
+    else:
+        assert ran.stdout.count(b"1") < 8
 
 
 @pytest.mark.parametrize("folder", ["/workspace", "/tmp", "/dev/shm"])
@@ -109,7 +117,7 @@ def test_a_flood_of_output_is_capped_and_counted(inside):
 def test_what_ignores_signals_and_leaves_its_session_ends_with_the_command(inside):
     stay = 'trap "" TERM HUP INT; while :; do sleep 1; done'
     ran = inside(f"setsid sh -c '{stay}' & (setsid sh -c '{stay}' &) ; echo started", "ls /proc | grep -c ^[0-9]")
-    assert int(ran.stdout) <= 4  # the first process, the shell, ls, grep
+    assert 0 < int(ran.stdout) <= 4  # the first process, the shell, ls, grep
 
 
 def test_output_that_a_left_process_holds_open_does_not_hold_up_the_answer(inside):
@@ -132,7 +140,7 @@ def test_an_archive_that_leads_out_of_the_workspace_is_refused_and_nothing_is_lo
         return packed.getvalue()
 
     async def try_them() -> list[Reason]:
-        box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+        box = await open_tier(tier, SandboxPolicy(**SMALL))
         await box.write("kept", b"")
         found = []
         for bad in (
@@ -154,7 +162,7 @@ def test_an_archive_that_leads_out_of_the_workspace_is_refused_and_nothing_is_lo
 
 def test_files_that_are_not_files_are_refused_and_do_not_hang(tier):
     async def try_them():
-        box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+        box = await open_tier(tier, SandboxPolicy(**SMALL))
         await box.exec(
             "mkfifo pipe; mkdir folder; ln -s loop loop; ln -s /proc/1/mem mem; head -c 9999999 /dev/zero > b"
         )
@@ -210,9 +218,9 @@ def test_nothing_but_the_workspace_can_be_written_to(inside):
 def test_there_are_no_privileges(inside):
     status = inside("cat /proc/self/status; id -u").stdout.decode()
     held = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    assert {held[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
-    assert held["NoNewPrivs"] == "1"
+    assert {held[name].strip() for name in held if name.startswith("Cap")} == {"0" * 16}
     assert held["Seccomp"] == "2"
+    assert inside(python("import ctypes; print(ctypes.CDLL(None).prctl(39, 0, 0, 0, 0))")).stdout == b"1\n"
     assert int(status.splitlines()[-1]) != 0
 
 
@@ -231,7 +239,7 @@ def test_there_are_no_privileges(inside):
         python("import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"),
         python("import socket; socket.socket(40, socket.SOCK_STREAM, 0)"),
         python("import os; os.setuid(0)"),
-        "cat /proc/1/environ",
+        python("import os, stat; os.mknod('/workspace/d', stat.S_IFCHR | 0o600, os.makedev(1, 5))"),
         python('open("/proc/1/mem", "rb")'),
     ],
 )
@@ -241,7 +249,24 @@ def test_what_only_an_escape_needs_is_refused(inside, call):
 
 def test_the_first_process_cannot_be_ended_from_inside(inside):
     every = "for s in $(seq 64); do kill -$s 1; done; echo alive"
-    assert inside(every, every, "echo again").stdout == b"again\n"
+    others = python(
+        "import ctypes, fcntl, os, signal\n"
+        "call = ctypes.CDLL(None).syscall\n"
+        "os.kill(-1, signal.SIGCONT)\n"
+        "for number, *given in [(62, 2**32 + 1, 9), (200, 1, 9), (234, 1, 1, 9), (129, 1, 9, 0), (297, 1, 1, 9, 0)]:\n"
+        "  call(number, *map(ctypes.c_long, given))\n"
+        "read, write = os.pipe()\n"
+        "for command, value in [(fcntl.F_SETSIG, 9), (fcntl.F_SETOWN, 1), (fcntl.F_SETFL, os.O_ASYNC)]:\n"
+        "  try: fcntl.fcntl(read, command, value)\n"
+        "  except OSError: pass\n"
+        "os.write(write, b'x')\n"
+    )
+    assert inside(every, others, every, "echo again").stdout == b"again\n"
+
+
+def test_the_first_process_holds_nothing_worth_reading(inside):
+    held = inside("cat /proc/1/environ").stdout  # gVisor shows it
+    assert {word.partition(b"=")[0] for word in held.split(b"\0")} <= {b"", b"HOSTNAME", b"PATH", b"HOME"}
 
 
 def test_no_network_is_reached_not_even_this_machine(inside):
@@ -268,7 +293,7 @@ def test_full_folders_do_not_end_the_sandbox(inside):
 
 def test_two_sandboxes_share_nothing(tier):
     async def both() -> bytes:
-        first, second = [await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL)) for _ in range(2)]
+        first, second = [await open_tier(tier, SandboxPolicy(**SMALL)) for _ in range(2)]
         await first.exec("for d in /workspace /tmp /dev/shm; do echo secret > $d/left; done; nohup sleep 50 &")
         seen = await second.exec("ls -A /workspace /tmp /dev/shm; ls /proc | grep -c ^[0-9]; id -u")
         mine = await first.exec("id -u")
@@ -283,25 +308,32 @@ def test_two_sandboxes_share_nothing(tier):
 # What is left
 
 
+SERVING = (b"inside.py", b'"is_alone": true', b"runsc-sandbox", b"runsc-gofer")
+"""In the command lines of what serves a sandbox."""
+
+
 def traces() -> dict[str, int]:
-    """Count what a sandbox could leave: processes, control groups, mounts, temporary files, descriptors."""
+    """Count what a sandbox could leave: processes, containers, groups, mounts, temporary files, descriptors."""
     served = 0
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            served += b"inside.py" in (entry / "cmdline").read_bytes()
+            words = (entry / "cmdline").read_bytes()
         except OSError:
             continue
+        served += any(word in words for word in SERVING)
+    containers = [] if unreachable() else daemon().api.containers(all=True, filters={"label": OWNER})
     groups = sum(1 for _ in Path("/sys/fs/cgroup").glob(f"**/turnwise-{os.getpid()}-*"))
     mounts = len(Path("/proc/self/mounts").read_text().splitlines())
     left = sum(1 for _ in Path(os.environ.get("TMPDIR", "/tmp")).glob("turnwise-sandbox-*"))
     descriptors = len(os.listdir("/proc/self/fd"))
-    return {"processes": served, "groups": groups, "mounts": mounts, "files": left, "descriptors": descriptors}
+    found = {"processes": served, "groups": groups, "mounts": mounts, "files": left, "descriptors": descriptors}
+    return {**found, "containers": len(containers)}
 
 
-def test_fifty_episodes_leave_nothing(tier):
+def test_episodes_leave_nothing(tier):
     async def episodes(count: int) -> None:
         for number in range(count):
-            box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+            box = await open_tier(tier, SandboxPolicy(**SMALL))
             for _ in range(5):
                 assert (await box.exec("sleep 100 & echo $RANDOM > f; cat f")).code == 0
             if number % 5 == 4:  # one that is given up in the middle
@@ -316,17 +348,18 @@ def test_fifty_episodes_leave_nothing(tier):
 
     asyncio.run(episodes(1))
     before = traces()
-    asyncio.run(episodes(50))
+    asyncio.run(episodes(50 if tier is Tier.BUBBLEWRAP else 10))
     assert traces() == before
 
 
 OPENS_AND_WAITS = """
 import asyncio, sys
 from turnwise.sandbox.policy import SandboxPolicy
-from turnwise.sandbox.tiers import open_sandbox
+from turnwise.sandbox import Tier
+from turnwise.sandbox.tiers import open_tier
 
 async def main():
-    boxes = [await open_sandbox(SandboxPolicy(minimum=sys.argv[1])) for _ in range(3)]
+    boxes = [await open_tier(Tier(sys.argv[1]), SandboxPolicy()) for _ in range(3)]
     print("open", flush=True)
     await asyncio.gather(*(box.exec("sleep 300 & sleep 300", deadline_s=60) for box in boxes[:2]))
 
@@ -341,7 +374,7 @@ def test_a_killed_owner_leaves_no_process(tier):
     )
     assert owner.stdout.readline() == b"open\n"
     time.sleep(0.5)
-    assert traces()["processes"] > before
+    assert traces()["processes"] >= before + 3
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     until = time.monotonic() + 10.0
@@ -352,7 +385,7 @@ def test_a_killed_owner_leaves_no_process(tier):
 
 def test_a_sandbox_whose_inside_is_killed_says_that_it_is_gone(tier):
     async def kill_it() -> None:
-        box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+        box = await open_tier(tier, SandboxPolicy(**SMALL))
         task = asyncio.create_task(box.exec("sleep 100"))
         await asyncio.sleep(0.2)
         box._link.end()
