@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Iterator
 
-import private_docker
 import pytest
 
+import private_docker
 from turnwise.sandbox.daemon import Daemon, host, unreachable
 from turnwise.sandbox.images import build_base
 
