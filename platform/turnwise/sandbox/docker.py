@@ -28,6 +28,7 @@ from turnwise.sandbox.daemon import Daemon, daemon, lost, one_line, refusals, un
 from turnwise.sandbox.images import BUILD, Image, find_base, resolved
 from turnwise.sandbox.labels import LEASE, new_labels
 from turnwise.sandbox.policy import MIB, WORKSPACE, SandboxPolicy, drawn_uid
+from turnwise.sandbox.reaper import reap
 from turnwise.sandbox.recipe import STAND_INS
 from turnwise.sandbox.seccomp import program
 from turnwise.sandbox.served import INSIDE, Served, limits, settings
@@ -44,6 +45,7 @@ def missing_docker(tier: Tier, image: str) -> str | None:
             return f"the daemon has no runtime {RUNTIMES[tier]}; install runsc and name it in Docker's daemon.json"
         if not image and find_base(found) is None:
             return f"no base image; make it with {BUILD}"
+        reap(found)
     except (ImportError, RuntimeError) as error:
         return f"no filter of system calls ({one_line(error)}); install libseccomp2 and the package pyseccomp"
     except (SandboxLost, *refusals()) as error:

@@ -64,7 +64,7 @@ def missing(tier: Tier, image: str = "") -> str | None:
     if tier in (Tier.GVISOR, Tier.DOCKER):
         return _docker(tier, image, host())
     if tier is Tier.PODMAN:
-        return "not used yet; "
+        return "not used yet; take Docker"
     if image:
         return "it has no images"
     return _bubblewrap() if tier is Tier.BUBBLEWRAP else None
@@ -74,7 +74,8 @@ def missing(tier: Tier, image: str = "") -> str | None:
 def _docker(tier: Tier, image: str, where: str) -> str | None:
     if why := missing_docker(tier, image):
         return why
-    return None if image else _tried(lambda: open_docker(SandboxPolicy(), tier))
+    why = None if image else _tried(lambda: open_docker(SandboxPolicy(), tier))
+    return why and f"{why}; look at the daemon's log"
 
 
 @functools.cache
