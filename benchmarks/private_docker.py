@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -40,20 +41,30 @@ class PrivateDocker:
         options = ["--network=none", "--platform=ptrace"] + ["--ignore-cgroups"] * ignore_cgroups
         runtimes = {"runsc": {"path": shutil.which("runsc"), "runtimeArgs": options}} if shutil.which("runsc") else {}
         (folder / "daemon.json").write_text(json.dumps({"runtimes": runtimes}), encoding="utf-8")
-        words = ["dockerd", "--host", self.host, "--data-root", str(data or folder / "data")]
-        words += ["--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")]
-        words += ["--config-file", str(folder / "daemon.json"), "--bridge", "none", "--iptables=false"]
-        words += ["--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
-        with (folder / "log").open("wb") as log:
+        self._words = ["dockerd", "--host", self.host, "--data-root", str(data or folder / "data")]
+        self._words += ["--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")]
+        self._words += ["--config-file", str(folder / "daemon.json"), "--bridge", "none", "--iptables=false"]
+        self._words += ["--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
+        self.start()
+
+    def start(self, attempts: int = 3) -> None:
+        """Start it, again after an end, and wait until it answers; a busy machine may take more than one attempt."""
+        for file in (self.folder / "pid", self.folder / "exec" / "containerd" / "containerd.pid"):
+            with contextlib.suppress(FileNotFoundError):
+                file.unlink()
+        with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                ["setpriv", "--pdeathsig", "TERM", *self._words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         until = time.monotonic() + START_S
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > until:
                 self.end()
-                raise OSError("the daemon did not start: " + (folder / "log").read_text(errors="replace")[-500:])
+                if attempts > 1:
+                    return self.start(attempts - 1)
+                raise OSError("the daemon did not start: " + (self.folder / "log").read_text(errors="replace")[-500:])
             time.sleep(0.1)
+        return None
 
     def end(self, number: int = signal.SIGTERM) -> None:
         """End it with a signal; its containers end with it, but not with SIGKILL."""
@@ -63,6 +74,19 @@ class PrivateDocker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._end_containerd()
+
+    def _end_containerd(self) -> None:
+        """End what a killed daemon leaves; it ends by itself, but later."""
+        with contextlib.suppress(OSError, ValueError):
+            left = int((self.folder / "exec" / "containerd" / "containerd.pid").read_text(encoding="ascii"))
+            held = os.pidfd_open(left)
+            try:
+                if str(self.folder) in Path(f"/proc/{left}/cmdline").read_text(encoding="utf-8"):
+                    signal.pidfd_send_signal(held, signal.SIGKILL)
+                    select.select([held], [], [], END_S)
+            finally:
+                os.close(held)
 
     def clear(self) -> None:
         """Take away what a daemon leaves mounted."""

@@ -46,7 +46,8 @@ class Image:
 
 def find_base(daemon: Daemon) -> str | None:
     """Return the id of the newest base image of this machine's Python, None if there is none."""
-    found = daemon.api.images(filters={"label": f"{BASE}={signature()}"})
+    with lost("the daemon does not say which images there are"):
+        found = daemon.api.images(filters={"label": f"{BASE}={signature()}"})
     newest = max(found, key=lambda image: image["Created"], default=None)
     return None if newest is None else str(newest["Id"])
 
