@@ -116,6 +116,25 @@ def test_a_flood_of_output_is_capped_and_counted(inside):
     assert ran.is_truncated
 
 
+def test_a_gigabyte_of_output_takes_no_memory_here(tier):
+    def own_memory() -> int:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+    async def flood() -> tuple[Ran, list[int]]:
+        box = await open_tier(tier, SandboxPolicy(**{**SMALL, "wall_s": 120.0}))
+        before, seen = own_memory(), []
+        task = asyncio.create_task(box.exec(f"yes | head -c {size}"))
+        while not (await asyncio.wait([task], timeout=0.1))[0]:
+            seen.append(own_memory() - before)
+        await box.close()
+        return task.result(), seen
+
+    size = 10**8 if tier is Tier.GVISOR else 10**9  # there it takes longer
+    ran, seen = asyncio.run(flood())
+    assert (ran.num_stdout, len(ran.stdout)) == (size, 4096)
+    assert max(seen) < 20_000_000
+
+
 def test_what_ignores_signals_and_leaves_its_session_ends_with_the_command(inside):
     stay = 'trap "" TERM HUP INT; while :; do sleep 1; done'
     ran = inside(f"setsid sh -c '{stay}' & (setsid sh -c '{stay}' &) ; echo started", "ls /proc | grep -c ^[0-9]")

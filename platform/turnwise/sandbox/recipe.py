@@ -102,12 +102,18 @@ class Base:
             return
         self.folder(path.parent)
         if path.is_symlink():
-            self._add(path, tarfile.SYMTYPE, link=os.readlink(path))
-            target = path.parent / os.readlink(path)
-            if target.is_file() and not target.is_relative_to("/proc"):
-                self.path(target)
+            self._link_and_target(path)
         elif path.is_file() and os.access(path, os.R_OK):
             self._add(path, tarfile.REGTYPE, data=path.read_bytes(), mode=0o755 if os.access(path, os.X_OK) else 0o644)
+
+    def _link_and_target(self, path: Path) -> None:
+        target = os.readlink(path)
+        if (path.parent / target).is_relative_to("/etc"):  # which of several is meant: past what the owner has there
+            target = str(path.resolve())
+        found = path.parent / target
+        if found.is_file() and not found.resolve().is_relative_to("/etc"):
+            self._add(path, tarfile.SYMTYPE, link=target)
+            self.path(found)
 
     def folder(self, path: Path, mode: int = 0o755) -> None:
         """Add a folder, and those above it."""

@@ -51,6 +51,9 @@ def strongest(policy: SandboxPolicy, field: str = "sandbox") -> Tier:
         if why is None:
             return tier
         reasons.append(f"{tier.value}: {why}")
+    if policy.image:
+        problem = f"no sandbox here has images ({'; '.join(reasons)})"
+        raise UserError(f"{field}.image", policy.image, problem, "start Docker, or leave the key out")
     remedy = "run turnwise doctor, and install what it names"
     raise UserError(f"{field}.minimum", policy.minimum, f"no such sandbox here ({'; '.join(reasons)})", remedy)
 
