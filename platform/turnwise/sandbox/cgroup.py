@@ -11,7 +11,7 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,12 +118,15 @@ def _made(policy: SandboxPolicy, kernel: Kernel | None = None) -> Cgroup | None:
     return Cgroup(tuple(made)) if made else None
 
 
-def _limits(policy: SandboxPolicy, kernel: Kernel) -> list[tuple[Path, Mapping[str, int | str]]]:
+def _limits(policy: SandboxPolicy, kernel: Kernel) -> Sequence[tuple[Path, Mapping[str, int | str]]]:
     memory = memory_bytes(policy) + kernel.memory_mb * MIB
     pids = policy.processes + 2 + kernel.processes  # bwrap and who serves
     quota_us = int(policy.cpus * PERIOD_US)
     if (ROOT / "cgroup.controllers").is_file():
         cpu = {"cpu.max": f"{quota_us} {PERIOD_US}"}
         return [(ROOT, {"memory.max": memory, "memory.swap.max": 0, "pids.max": pids, **cpu})]
-    groups = [(ROOT / "memory", {"memory.limit_in_bytes": memory}), (ROOT / "pids", {"pids.max": pids})]
+    groups: list[tuple[Path, Mapping[str, int | str]]] = [
+        (ROOT / "memory", {"memory.limit_in_bytes": memory}),
+        (ROOT / "pids", {"pids.max": pids}),
+    ]
     return groups + [(ROOT / "cpu", {"cpu.cfs_quota_us": quota_us})] * (ROOT / "cpu").is_dir()

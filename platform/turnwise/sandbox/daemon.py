@@ -93,7 +93,7 @@ def unreachable() -> str | None:
         return f"no daemon at {where}; install docker.io and start dockerd, or set DOCKER_HOST"
     try:
         daemon().api.ping()
-    except (SandboxLost, *refusals()) as error:
+    except refusals(SandboxLost) as error:
         return f"no daemon answers at {where} ({one_line(error)[:160]}); start dockerd, or set DOCKER_HOST"
     return None
 
@@ -108,11 +108,11 @@ def _daemon(where: str, process: int) -> Daemon:  # a fork takes no threads alon
     return Daemon(where)
 
 
-def refusals() -> tuple[type[Exception], ...]:
-    """Return what the SDK raises when something does not work."""
+def refusals(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """Return what the SDK raises when something does not work, for an `except`; and others beside."""
     from docker.errors import DockerException
 
-    return (DockerException, OSError)
+    return (DockerException, OSError, *others)
 
 
 class lost:  # noqa: N801

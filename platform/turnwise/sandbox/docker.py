@@ -48,7 +48,7 @@ def missing_docker(tier: Tier, image: str) -> str | None:
         reap(found)
     except (ImportError, RuntimeError) as error:
         return f"no filter of system calls ({one_line(error)}); install libseccomp2 and the package pyseccomp"
-    except (SandboxLost, *refusals()) as error:
+    except refusals(SandboxLost) as error:
         return f"the daemon does not answer ({one_line(error)[:160]}); start dockerd, or set DOCKER_HOST"
     return None
 

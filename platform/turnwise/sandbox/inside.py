@@ -103,7 +103,7 @@ def close_others() -> None:
 
 def receive(descriptor: int, silence_s: float | None) -> tuple[dict[str, Any], bytes] | None:
     """Return the next header and its bytes; None at the end, or after so much silence. Empty messages say nothing."""
-    length = bytes(4)
+    length: bytes | None = bytes(4)
     while length == bytes(4):
         if not select.select([descriptor], [], [], silence_s)[0]:
             return None
