@@ -20,6 +20,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from turnwise.sandbox.daemon import daemon, unreachable
+from turnwise.sandbox.images import build_base
+
 START_S = 60.0
 END_S = 30.0
 
@@ -117,3 +120,15 @@ def private_docker(*, ignore_cgroups: bool = False) -> Iterator[PrivateDocker]:
                 docker.end()
             docker.clear()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def docker_here() -> Iterator[None]:
+    """Have DOCKER_HOST say where a daemon with a base image answers, if there is one or one can be started."""
+    if unreachable() is None or missing():
+        yield
+        return
+    with private_docker() as docker:
+        os.environ["DOCKER_HOST"] = docker.host
+        build_base(daemon())
+        yield
