@@ -31,9 +31,10 @@ from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import missing, open_tier
 
 HARDENED = (
-    "docker run --rm --network none --cap-drop ALL --security-opt no-new-privileges --pids-limit 64 --memory 512m"
-    " --memory-swap 512m --cpus 1 --read-only --tmpfs /tmp:rw,noexec,nosuid,size=64m,mode=1777 --user 65534:65534"
-).split()
+    *("docker", "run", "--rm", "--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+    *("--pids-limit", "64", "--memory", "512m", "--memory-swap", "512m", "--cpus", "1", "--read-only"),
+    *("--tmpfs", "/tmp:rw,noexec,nosuid,size=64m,mode=1777", "--user", "65534:65534"),
+)
 BARE = {
     Tier.BUBBLEWRAP: ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--proc", "/proc", "true"],
     Tier.DOCKER: [*HARDENED, "--init", "IMAGE", "true"],
