@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from turnwise.errors import UserError
+from turnwise.sandbox import Tier
 from turnwise.sandbox.daemon import Daemon, daemon, host, unreachable
 from turnwise.sandbox.images import build_base
+from turnwise.sandbox.podman import build_base_for_podman
 from turnwise.sandbox.policy import IMAGE
 from turnwise.sandbox.reaper import Found, containers, reap
 
@@ -23,19 +25,23 @@ app = typer.Typer(
 )
 
 
+IMAGES = (Tier.GVISOR, Tier.DOCKER, Tier.PODMAN)
+
+
 @app.command("build")
 def build(
     tag: Annotated[str | None, typer.Option(help="another name for the image: [registry/]name[:tag]")] = None,
+    tier: Annotated[Tier, typer.Option(help="for whom: docker (and gvisor), or podman")] = Tier.DOCKER,
 ) -> None:
     """Make the base image from this machine: its shell, Python and git. One that is there already is kept."""
     if tag is not None and (not IMAGE.fullmatch(tag) or "@" in tag):
         raise UserError("--tag", tag, "is not an image's name", "write [registry/]name[:tag]")
+    if tier not in IMAGES or (tier is Tier.PODMAN and tag is not None):
+        raise UserError("--tier", tier, "has no images to build or name", "take docker, or podman without --tag")
     began = time.monotonic()
-    client = _daemon()
-    name, is_new = build_base(client, tag)
-    size = client.api.inspect_image(name)["Size"]
+    name, is_new = build_base_for_podman() if tier is Tier.PODMAN else build_base(_daemon(), tag)
     done = "made" if is_new else "there already"
-    Console().print(f"{name}: {done}, {size / 2**20:.0f} MiB, {time.monotonic() - began:.1f} s", highlight=False)
+    Console().print(f"{name}: {done}, {time.monotonic() - began:.1f} s", highlight=False)
 
 
 @app.command("list")

@@ -7,16 +7,17 @@ libraries that it needs.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from turnwise.errors import UserError
 from turnwise.sandbox import SandboxLost
@@ -52,28 +53,39 @@ def find_base(daemon: Daemon) -> str | None:
     return None if newest is None else str(newest["Id"])
 
 
+@contextlib.contextmanager
+def written_base() -> Iterator[tuple[IO[bytes], str]]:
+    """Write the base image into a temporary file; give it, at its beginning, and the name that its content has."""
+    with tempfile.TemporaryFile(prefix="turnwise-sandbox-") as file:
+        write_base(file)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        file.seek(0)
+        yield file, f"{REPOSITORY}:{digest}"
+
+
 def build_base(daemon: Daemon, tag: str | None = None) -> tuple[str, bool]:
     """Make the base image unless one with this content is there; return its name, and whether it was made.
 
     `tag` is another name for it. SandboxLost if the daemon does not take it (a full disk, say).
     """
-    with tempfile.TemporaryFile(prefix="turnwise-sandbox-") as file:
-        write_base(file)
-        size = file.tell()
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        name = f"{REPOSITORY}:{digest}"
+    with written_base() as (file, name):
         is_new = not _is_here(daemon, name)
         if is_new:
-            file.seek(0)
-            with lost(f"the base image of {size / 2**20:.0f} MiB was not taken"):
+            with lost("the base image was not taken"):
+                repository, _, digest = name.partition(":")
                 changes = [f'LABEL {BASE}="{signature()}"']
-                _check_said(daemon.api.import_image(file, REPOSITORY, digest, changes=changes))
+                _check_said(daemon.api.import_image(file, repository, digest, changes=changes))
     if tag:
         repository, _, rest = tag.rpartition(":") if ":" in tag.rpartition("/")[2] else (tag, "", "latest")
         with lost(f"the image was not named {tag}"):
             daemon.api.tag(name, repository, rest)
     return name, is_new
+
+
+def base_image(found: str) -> Image:
+    """Return the base image with this id."""
+    return Image(id=found, python=(str(interpreter() / "bin" / _name()),), env=environment())
 
 
 def resolved(daemon: Daemon, policy: SandboxPolicy, where: str) -> Image:
@@ -83,7 +95,7 @@ def resolved(daemon: Daemon, policy: SandboxPolicy, where: str) -> Image:
     found = find_base(daemon)
     if found is None:
         raise SandboxLost(f"the base image is gone: {BUILD}")
-    return Image(id=found, python=(str(interpreter() / "bin" / _name()),), env=environment())
+    return base_image(found)
 
 
 def _other(daemon: Daemon, name: str, where: str) -> Image:

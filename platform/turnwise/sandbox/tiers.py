@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import shutil
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from turnwise.sandbox import Sandbox, SandboxLost, Tier
 from turnwise.sandbox.bubblewrap import open_bubblewrap
 from turnwise.sandbox.daemon import host
 from turnwise.sandbox.docker import missing_docker, open_docker
+from turnwise.sandbox.podman import USER_VARIABLE, missing_podman, open_podman
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.process import open_process
 from turnwise.sandbox.seccomp import program
@@ -37,6 +39,8 @@ async def open_tier(tier: Tier, policy: SandboxPolicy, field: str = "sandbox") -
     """Start a sandbox of this tier, which `missing` says nothing against; what measures tiers asks for one by name."""
     if tier in (Tier.GVISOR, Tier.DOCKER):
         return await open_docker(policy, tier, f"{field}.image")
+    if tier is Tier.PODMAN:
+        return await open_podman(policy)
     if tier is Tier.BUBBLEWRAP:
         return await open_bubblewrap(policy)
     return await open_process(policy)
@@ -67,7 +71,7 @@ def missing(tier: Tier, image: str = "") -> str | None:
     if tier in (Tier.GVISOR, Tier.DOCKER):
         return _docker(tier, image, host())
     if tier is Tier.PODMAN:
-        return "not used yet; take Docker"
+        return _podman(image, os.environ.get(USER_VARIABLE, ""))
     if image:
         return "it has no images"
     return _bubblewrap() if tier is Tier.BUBBLEWRAP else None
@@ -79,6 +83,14 @@ def _docker(tier: Tier, image: str, where: str) -> str | None:
         return why
     why = None if image else _tried(lambda: open_docker(SandboxPolicy(), tier))
     return why and f"{why}; look at the daemon's log"
+
+
+@functools.cache
+def _podman(image: str, user: str) -> str | None:
+    if why := missing_podman(image):
+        return why
+    why = _tried(lambda: open_podman(SandboxPolicy()))
+    return why and f"{why}; try podman run --rm as this user"
 
 
 @functools.cache
