@@ -6,6 +6,7 @@ After flow and unit tests in one process, that teardown crashed in two of four w
 thread of some native library ran into memory that was gone. Which one is not known; either alone has never done it.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from collections.abc import Iterator
 import pytest
 
 import private_docker
+from turnwise.sandbox import SandboxLost
 from turnwise.sandbox.daemon import Daemon, host, unreachable
 from turnwise.sandbox.images import build_base
+from turnwise.sandbox.podman import USER_VARIABLE, build_base_for_podman
 
 VERDICT = pytest.StashKey[int]()
 
@@ -52,3 +55,11 @@ def containers(docker_host: str | None, monkeypatch: pytest.MonkeyPatch) -> None
     """Let sandboxes of this test be containers, where a daemon can be had."""
     if docker_host is not None:
         monkeypatch.setenv("DOCKER_HOST", docker_host)
+
+
+@pytest.fixture(scope="session")
+def podman_base() -> None:
+    """Have the base image for Podman, where an ordinary user is named or this is one."""
+    if os.geteuid() != 0 or os.environ.get(USER_VARIABLE):
+        with contextlib.suppress(SandboxLost):
+            build_base_for_podman()

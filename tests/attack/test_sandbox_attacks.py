@@ -22,18 +22,23 @@ import pytest
 from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
 from turnwise.sandbox.daemon import daemon, state, unreachable
 from turnwise.sandbox.labels import OWNER
+from turnwise.sandbox.podman import _call
+from turnwise.sandbox.podman import found as podman
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import missing, open_tier
 
 HOME = Path.home()
+HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman_base"}
+"""The fixtures that tiers need."""
+
 CONFINING = [tier for tier in Tier if tier is not Tier.PROCESS]
 SMALL = {"memory_mb": 96, "disk_mb": 16, "processes": 32, "output_kb": 4, "wall_s": 20.0}
 
 
 @pytest.fixture(params=CONFINING, ids=lambda tier: tier.value)
 def tier(request):
-    if request.param in (Tier.GVISOR, Tier.DOCKER):
-        request.getfixturevalue("containers")
+    if request.param in HAS:
+        request.getfixturevalue(HAS[request.param])
     if why := missing(request.param):
         pytest.skip(f"{request.param.value}: {why}")
     return request.param
@@ -339,8 +344,12 @@ def below(process: int) -> set[int]:
     return found
 
 
-def held_containers() -> dict[str, int]:
+def held_containers(tier: Tier) -> dict[str, int]:
     """Return our containers, and the first process of each; on a daemon of the tests' own there are no others."""
+    if tier is Tier.PODMAN:
+        words = ["ps", "--all", "--filter", f"label={OWNER}", "--format", "{{.ID}} {{.Pid}}"]
+        lines = _call(podman(), words).splitlines()
+        return {line.split()[0]: int(line.split()[1]) for line in lines}
     if unreachable():
         return {}
     api = daemon().api
@@ -348,14 +357,14 @@ def held_containers() -> dict[str, int]:
     return {each["Id"]: (state(api, each["Id"]) or {}).get("Pid", 0) for each in found}
 
 
-def traces(temporary: Path) -> dict[str, int]:
+def traces(temporary: Path, tier: Tier) -> dict[str, int]:
     """Count what sandboxes of this process could leave: processes, containers, groups, mounts, files, descriptors."""
     mine = f"turnwise-{os.getpid()}-*"
     root = Path("/nowhere") if unreachable() else Path(daemon().api.info()["DockerRootDir"]).parent
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {root}/" in line]
     return {
         "processes": sum(served(process) for process in below(os.getpid())),
-        "containers": len(held_containers()),
+        "containers": len(held_containers(tier)),
         "groups": sum(1 for pattern in (mine, f"*/{mine}") for _ in Path("/sys/fs/cgroup").glob(pattern)),
         "mounts": len(mounts),
         "files": len(list(temporary.iterdir())),
@@ -395,9 +404,10 @@ def test_episodes_leave_nothing(tier, temporary):
             await box.close()
 
     asyncio.run(episodes(1))
-    before = traces(temporary)
+    before = traces(temporary, tier)
     asyncio.run(episodes(50 if tier is Tier.BUBBLEWRAP else 10))
-    assert traces(temporary) == before
+    after = traces(temporary, tier)
+    assert {name: after[name] for name in after if after[name] > before[name]} == {}, before
 
 
 OPENS_AND_WAITS = """
@@ -421,7 +431,7 @@ def test_a_killed_owner_leaves_nothing_after_ten_seconds(tier):
     )
     assert owner.stdout.readline() == b"open\n"
     time.sleep(0.5)
-    containers = held_containers()
+    containers = held_containers(tier)
     firsts = {first for first in containers.values() if first}
     processes = below(owner.pid) | firsts | {each for first in firsts for each in below(first)}
     assert len(processes) >= 3 * 2
@@ -429,14 +439,14 @@ def test_a_killed_owner_leaves_nothing_after_ten_seconds(tier):
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     until = time.monotonic() + 10.0
-    while left(processes) and time.monotonic() < until:
+    while left(processes, tier) and time.monotonic() < until:
         time.sleep(0.05)
-    assert left(processes) is None
+    assert left(processes, tier) is None
 
 
-def left(processes: set[int]) -> tuple[set[int], dict[str, int]] | None:
+def left(processes: set[int], tier: Tier) -> tuple[set[int], dict[str, int]] | None:
     """Return which of these are still there, and the containers."""
-    there = {process for process in processes if Path(f"/proc/{process}").exists()}, held_containers()
+    there = {process for process in processes if Path(f"/proc/{process}").exists()}, held_containers(tier)
     return there if any(there) else None
 
 

@@ -23,6 +23,9 @@ from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.served import Served
 from turnwise.sandbox.tiers import missing, strongest
 
+HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman_base"}
+"""The fixtures that tiers need."""
+
 POLICIES = {
     **{tier: SandboxPolicy(disk_mb=8) for tier in Tier},
     Tier.PROCESS: SandboxPolicy(minimum="process", unsafe_process=True, disk_mb=8),
@@ -31,8 +34,8 @@ POLICIES = {
 
 @pytest.fixture(params=list(Tier), ids=lambda tier: tier.value)
 def box(request, monkeypatch):
-    if request.param in (Tier.GVISOR, Tier.DOCKER):
-        request.getfixturevalue("containers")
+    if request.param in HAS:
+        request.getfixturevalue(HAS[request.param])
     if why := missing(request.param):
         pytest.skip(f"{request.param.value}: {why}")
     only(request.param, monkeypatch)
