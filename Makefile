@@ -6,7 +6,7 @@ RUN ?= quickstart-$(shell date +%Y%m%d-%H%M%S)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow lint format lock base-model curves credit flagship bench clean
+.PHONY: help setup train test slow lint format lock base-model curves credit flagship bench soak-sandbox clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -64,6 +64,9 @@ flagship: $(STAMP)  ## the flagship against GRPO on the outcome alone, and its a
 bench: $(STAMP)  ## the benchmarks of docs/performance.md and docs/sandbox.md
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/sandbox.py --json docs/results/sandbox.json
+
+soak-sandbox: $(STAMP)  ## 500 episodes of every sandbox tier, and what is left of them (many minutes)
+	$(BIN)/python benchmarks/sandbox_soak.py --json docs/results/sandbox-soak.json
 
 clean:  ## remove the virtual environment and caches (never runs/)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,13 +1,23 @@
-"""Ends the process of the tests with their verdict, past the interpreter's teardown, where Ray was in it.
+"""A Docker daemon for tests that ask for one; and the end of the process of the tests.
+
+It ends with their verdict, past the interpreter's teardown, where Ray was in it.
 
 After flow and unit tests in one process, that teardown crashed in two of four whole runs, when everything had passed: a
 thread of some native library ran into memory that was gone. Which one is not known; either alone has never done it.
 """
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+import private_docker
+from turnwise.sandbox import SandboxLost
+from turnwise.sandbox.daemon import Daemon, host, unreachable
+from turnwise.sandbox.images import build_base
+from turnwise.sandbox.podman import USER_VARIABLE, build_base_for_podman
 
 VERDICT = pytest.StashKey[int]()
 
@@ -22,3 +32,34 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(config.stash[VERDICT])
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str | None]:
+    """Return where a daemon with a base image answers: the machine's, or else one of our own; None where none can."""
+    if unreachable() is None:
+        name, is_new = build_base(Daemon(host()))
+        yield host()
+        if is_new:
+            Daemon(host()).api.remove_image(name)
+    elif private_docker.missing():
+        yield None
+    else:
+        with private_docker.private_docker() as docker:
+            build_base(Daemon(docker.host))
+            yield docker.host
+
+
+@pytest.fixture
+def containers(docker_host: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sandboxes of this test be containers, where a daemon can be had."""
+    if docker_host is not None:
+        monkeypatch.setenv("DOCKER_HOST", docker_host)
+
+
+@pytest.fixture(scope="session")
+def podman_base() -> None:
+    """Have the base image for Podman, where an ordinary user is named or this is one."""
+    if os.geteuid() != 0 or os.environ.get(USER_VARIABLE):
+        with contextlib.suppress(SandboxLost):
+            build_base_for_podman()

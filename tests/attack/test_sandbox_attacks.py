@@ -4,8 +4,10 @@ Every tier that confines goes through all of it. Numbers as in the list of failu
 """
 
 import asyncio
+import contextlib
 import io
 import os
+import re
 import shlex
 import signal
 import socket
@@ -18,16 +20,25 @@ from pathlib import Path
 import pytest
 
 from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
+from turnwise.sandbox.daemon import daemon, state, unreachable
+from turnwise.sandbox.labels import OWNER
+from turnwise.sandbox.podman import _call
+from turnwise.sandbox.podman import found as podman
 from turnwise.sandbox.policy import SandboxPolicy
-from turnwise.sandbox.tiers import missing, open_sandbox
+from turnwise.sandbox.tiers import missing, open_tier
 
 HOME = Path.home()
+HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman_base"}
+"""The fixtures that tiers need."""
+
 CONFINING = [tier for tier in Tier if tier is not Tier.PROCESS]
 SMALL = {"memory_mb": 96, "disk_mb": 16, "processes": 32, "output_kb": 4, "wall_s": 20.0}
 
 
 @pytest.fixture(params=CONFINING, ids=lambda tier: tier.value)
 def tier(request):
+    if request.param in HAS:
+        request.getfixturevalue(HAS[request.param])
     if why := missing(request.param):
         pytest.skip(f"{request.param.value}: {why}")
     return request.param
@@ -39,7 +50,7 @@ def inside(tier):
 
     def run(*commands: str, **options) -> Ran:
         async def all_of_them() -> Ran:
-            box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+            box = await open_tier(tier, SandboxPolicy(**SMALL))
             try:
                 for command in commands:
                     ran = await box.exec(command, **options)
@@ -70,7 +81,7 @@ def test_an_endless_loop_ends_at_its_deadline(inside):
 def test_a_fork_bomb_meets_the_limit_and_the_sandbox_goes_on(inside):
     bomb = python("import os\nwhile True:\n  try: os.fork()\n  except OSError: pass")
     ran = inside(bomb + " & sleep 1", "ls /proc | grep -c ^[0-9]")
-    assert int(ran.stdout) < SMALL["processes"], "the bomb's processes ended with its command"
+    assert 0 < int(ran.stdout) < SMALL["processes"], "the bomb's processes ended with its command"
     counted = inside("for i in $(seq 100); do sleep 5 & done; ls /proc | grep -c ^[0-9]; wait", deadline_s=2.0)
     assert b"fork" in counted.stderr.lower()
 
@@ -82,12 +93,16 @@ def test_a_memory_bomb_is_killed_and_this_process_is_not(inside):
     assert inside("echo still here").stdout == b"still here\n"
 
 
-def test_memory_is_limited_in_all_where_there_is_a_control_group(inside):
+def test_memory_is_limited_in_all_where_there_is_a_control_group(inside, tier):
     if not os.access("/sys/fs/cgroup", os.W_OK) and os.geteuid() != 0:
         pytest.skip("no control group can be made by this user")
     hold = python("import time; a = bytearray(60 * 2**20); time.sleep(3); print(1)")
-    ran = inside(" & ".join([hold] * 6) + " & wait")  # together more than processes and files may have
-    assert ran.stdout.count(b"1") < 6
+    try:
+        ran = inside(" & ".join([hold] * 8) + " & wait")  # together more than processes and files may have
+    except SandboxLost:
+        assert tier is Tier.GVISOR, "there the kernel inside ends, and all with it"
+    else:
+        assert ran.stdout.count(b"1") < 8
 
 
 @pytest.mark.parametrize("folder", ["/workspace", "/tmp", "/dev/shm"])
@@ -106,10 +121,29 @@ def test_a_flood_of_output_is_capped_and_counted(inside):
     assert ran.is_truncated
 
 
+def test_a_gigabyte_of_output_takes_no_memory_here(tier):
+    def own_memory() -> int:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+    async def flood() -> tuple[Ran, list[int]]:
+        box = await open_tier(tier, SandboxPolicy(**{**SMALL, "wall_s": 120.0}))
+        before, seen = own_memory(), []
+        task = asyncio.create_task(box.exec(f"yes | head -c {size}"))
+        while not (await asyncio.wait([task], timeout=0.1))[0]:
+            seen.append(own_memory() - before)
+        await box.close()
+        return task.result(), seen
+
+    size = 10**8 if tier is Tier.GVISOR else 10**9  # there it takes longer
+    ran, seen = asyncio.run(flood())
+    assert (ran.num_stdout, len(ran.stdout)) == (size, 4096)
+    assert max(seen) < 20_000_000
+
+
 def test_what_ignores_signals_and_leaves_its_session_ends_with_the_command(inside):
     stay = 'trap "" TERM HUP INT; while :; do sleep 1; done'
     ran = inside(f"setsid sh -c '{stay}' & (setsid sh -c '{stay}' &) ; echo started", "ls /proc | grep -c ^[0-9]")
-    assert int(ran.stdout) <= 4  # the first process, the shell, ls, grep
+    assert 0 < int(ran.stdout) <= 4  # the first process, the shell, ls, grep
 
 
 def test_output_that_a_left_process_holds_open_does_not_hold_up_the_answer(inside):
@@ -132,7 +166,7 @@ def test_an_archive_that_leads_out_of_the_workspace_is_refused_and_nothing_is_lo
         return packed.getvalue()
 
     async def try_them() -> list[Reason]:
-        box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+        box = await open_tier(tier, SandboxPolicy(**SMALL))
         await box.write("kept", b"")
         found = []
         for bad in (
@@ -154,7 +188,7 @@ def test_an_archive_that_leads_out_of_the_workspace_is_refused_and_nothing_is_lo
 
 def test_files_that_are_not_files_are_refused_and_do_not_hang(tier):
     async def try_them():
-        box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+        box = await open_tier(tier, SandboxPolicy(**SMALL))
         await box.exec(
             "mkfifo pipe; mkdir folder; ln -s loop loop; ln -s /proc/1/mem mem; head -c 9999999 /dev/zero > b"
         )
@@ -187,16 +221,13 @@ def test_files_that_are_not_files_are_refused_and_do_not_hang(tier):
 def test_the_secrets_of_this_machine_are_not_there(inside, tmp_path, monkeypatch):
     monkeypatch.setenv("TURNWISE_TEST_SECRET", "do-not-show")
     (tmp_path / "token").write_text("do-not-show")
+    places = "/usr /var/run/docker.sock /run/docker.sock /run/user /home /etc/shadow /sys/kernel"
     ran = inside(
-        f"cat {tmp_path}/token ~root/.ray/auth_token {HOME}/.ray/auth_token {HOME}/.ssh/*; cat /proc/*/environ; env;"
-        " ls /var/run/docker.sock /run/docker.sock /run/user /home /etc/shadow /sys/kernel"
+        f"cat {tmp_path}/token ~root/.ray/auth_token {HOME}/.ray/auth_token {HOME}/.ssh/*; cat /proc/*/environ; env"
+        f"; for p in {places}; do test -e $p && echo there: $p; done"
     )
     assert b"do-not-show" not in ran.stdout
-    for place in ("docker.sock", "/home", "/etc/shadow", "/sys/kernel"):
-        assert (
-            f"cannot access '{place}'".encode() in ran.stderr
-            or b"cannot access '/var/run/" + place.encode() in ran.stderr
-        )
+    assert re.findall(rb"there: (\S+)", ran.stdout) == [b"/usr"]
 
 
 def test_nothing_but_the_workspace_can_be_written_to(inside):
@@ -210,9 +241,9 @@ def test_nothing_but_the_workspace_can_be_written_to(inside):
 def test_there_are_no_privileges(inside):
     status = inside("cat /proc/self/status; id -u").stdout.decode()
     held = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    assert {held[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
-    assert held["NoNewPrivs"] == "1"
+    assert {held[name].strip() for name in held if name.startswith("Cap")} == {"0" * 16}
     assert held["Seccomp"] == "2"
+    assert inside(python("import ctypes; print(ctypes.CDLL(None).prctl(39, 0, 0, 0, 0))")).stdout == b"1\n"
     assert int(status.splitlines()[-1]) != 0
 
 
@@ -231,7 +262,7 @@ def test_there_are_no_privileges(inside):
         python("import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"),
         python("import socket; socket.socket(40, socket.SOCK_STREAM, 0)"),
         python("import os; os.setuid(0)"),
-        "cat /proc/1/environ",
+        python("import os, stat; os.mknod('/workspace/d', stat.S_IFCHR | 0o600, os.makedev(1, 5))"),
         python('open("/proc/1/mem", "rb")'),
     ],
 )
@@ -241,7 +272,24 @@ def test_what_only_an_escape_needs_is_refused(inside, call):
 
 def test_the_first_process_cannot_be_ended_from_inside(inside):
     every = "for s in $(seq 64); do kill -$s 1; done; echo alive"
-    assert inside(every, every, "echo again").stdout == b"again\n"
+    others = python(
+        "import ctypes, fcntl, os, signal\n"
+        "call = ctypes.CDLL(None).syscall\n"
+        "os.kill(-1, signal.SIGCONT)\n"
+        "for number, *given in [(62, 2**32 + 1, 9), (200, 1, 9), (234, 1, 1, 9), (129, 1, 9, 0), (297, 1, 1, 9, 0)]:\n"
+        "  call(number, *map(ctypes.c_long, given))\n"
+        "read, write = os.pipe()\n"
+        "for command, value in [(fcntl.F_SETSIG, 9), (fcntl.F_SETOWN, 1), (fcntl.F_SETFL, os.O_ASYNC)]:\n"
+        "  try: fcntl.fcntl(read, command, value)\n"
+        "  except OSError: pass\n"
+        "os.write(write, b'x')\n"
+    )
+    assert inside(every, others, every, "echo again").stdout == b"again\n"
+
+
+def test_the_first_process_holds_nothing_worth_reading(inside):
+    held = inside("cat /proc/1/environ").stdout  # gVisor shows it
+    assert {word.partition(b"=")[0] for word in held.split(b"\0")} <= {b"", b"HOSTNAME", b"PATH", b"HOME"}
 
 
 def test_no_network_is_reached_not_even_this_machine(inside):
@@ -268,7 +316,7 @@ def test_full_folders_do_not_end_the_sandbox(inside):
 
 def test_two_sandboxes_share_nothing(tier):
     async def both() -> bytes:
-        first, second = [await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL)) for _ in range(2)]
+        first, second = [await open_tier(tier, SandboxPolicy(**SMALL)) for _ in range(2)]
         await first.exec("for d in /workspace /tmp /dev/shm; do echo secret > $d/left; done; nohup sleep 50 &")
         seen = await second.exec("ls -A /workspace /tmp /dev/shm; ls /proc | grep -c ^[0-9]; id -u")
         mine = await first.exec("id -u")
@@ -283,25 +331,66 @@ def test_two_sandboxes_share_nothing(tier):
 # What is left
 
 
-def traces() -> dict[str, int]:
-    """Count what a sandbox could leave: processes, control groups, mounts, temporary files, descriptors."""
-    served = 0
+def below(process: int) -> set[int]:
+    """Return the processes that come from one, by their ids."""
+    parents = {}
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            served += b"inside.py" in (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-    groups = sum(1 for _ in Path("/sys/fs/cgroup").glob(f"**/turnwise-{os.getpid()}-*"))
-    mounts = len(Path("/proc/self/mounts").read_text().splitlines())
-    left = sum(1 for _ in Path(os.environ.get("TMPDIR", "/tmp")).glob("turnwise-sandbox-*"))
-    descriptors = len(os.listdir("/proc/self/fd"))
-    return {"processes": served, "groups": groups, "mounts": mounts, "files": left, "descriptors": descriptors}
+        with contextlib.suppress(OSError):
+            parents[int(entry.name)] = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    found, rest = set(), {process}
+    while rest:
+        rest = {child for child, parent in parents.items() if parent in rest}
+        found |= rest
+    return found
 
 
-def test_fifty_episodes_leave_nothing(tier):
+def held_containers(tier: Tier) -> dict[str, int]:
+    """Return our containers, and the first process of each; on a daemon of the tests' own there are no others."""
+    if tier is Tier.PODMAN:
+        words = ["ps", "--all", "--filter", f"label={OWNER}", "--format", "{{.ID}} {{.Pid}}"]
+        lines = _call(podman(), words).splitlines()
+        return {line.split()[0]: int(line.split()[1]) for line in lines}
+    if unreachable():
+        return {}
+    api = daemon().api
+    found = api.containers(all=True, filters={"label": OWNER})
+    return {each["Id"]: (state(api, each["Id"]) or {}).get("Pid", 0) for each in found}
+
+
+def traces(temporary: Path, tier: Tier) -> dict[str, int]:
+    """Count what sandboxes of this process could leave: processes, containers, groups, mounts, files, descriptors."""
+    mine = f"turnwise-{os.getpid()}-*"
+    root = Path("/nowhere") if unreachable() else Path(daemon().api.info()["DockerRootDir"]).parent
+    mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if f" {root}/" in line]
+    return {
+        "processes": sum(served(process) for process in below(os.getpid())),
+        "containers": len(held_containers(tier)),
+        "groups": sum(1 for pattern in (mine, f"*/{mine}") for _ in Path("/sys/fs/cgroup").glob(pattern)),
+        "mounts": len(mounts),
+        "files": len(list(temporary.iterdir())),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+    }
+
+
+def served(process: int) -> bool:
+    """Whether a process serves a sandbox, or is on its way to."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{process}/cmdline").read_bytes()
+        return any(word in words for word in (b"inside.py", b'"is_alone": true', b"runsc"))
+    return False
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Path:
+    """A folder of this test's for temporary files."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_episodes_leave_nothing(tier, temporary):
     async def episodes(count: int) -> None:
         for number in range(count):
-            box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+            box = await open_tier(tier, SandboxPolicy(**SMALL))
             for _ in range(5):
                 assert (await box.exec("sleep 100 & echo $RANDOM > f; cat f")).code == 0
             if number % 5 == 4:  # one that is given up in the middle
@@ -315,18 +404,20 @@ def test_fifty_episodes_leave_nothing(tier):
             await box.close()
 
     asyncio.run(episodes(1))
-    before = traces()
-    asyncio.run(episodes(50))
-    assert traces() == before
+    before = traces(temporary, tier)
+    asyncio.run(episodes(50 if tier is Tier.BUBBLEWRAP else 10))
+    after = traces(temporary, tier)
+    assert {name: after[name] for name in after if after[name] > before[name]} == {}, before
 
 
 OPENS_AND_WAITS = """
 import asyncio, sys
 from turnwise.sandbox.policy import SandboxPolicy
-from turnwise.sandbox.tiers import open_sandbox
+from turnwise.sandbox import Tier
+from turnwise.sandbox.tiers import open_tier
 
 async def main():
-    boxes = [await open_sandbox(SandboxPolicy(minimum=sys.argv[1])) for _ in range(3)]
+    boxes = [await open_tier(Tier(sys.argv[1]), SandboxPolicy()) for _ in range(3)]
     print("open", flush=True)
     await asyncio.gather(*(box.exec("sleep 300 & sleep 300", deadline_s=60) for box in boxes[:2]))
 
@@ -334,25 +425,34 @@ asyncio.run(main())
 """
 
 
-def test_a_killed_owner_leaves_no_process(tier):
-    before = traces()["processes"]
+def test_a_killed_owner_leaves_nothing_after_ten_seconds(tier):
     owner = subprocess.Popen(
         [sys.executable, "-c", OPENS_AND_WAITS, tier.value], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert owner.stdout.readline() == b"open\n"
     time.sleep(0.5)
-    assert traces()["processes"] > before
+    containers = held_containers(tier)
+    firsts = {first for first in containers.values() if first}
+    processes = below(owner.pid) | firsts | {each for first in firsts for each in below(first)}
+    assert len(processes) >= 3 * 2
+    assert len(containers) == (0 if tier is Tier.BUBBLEWRAP else 3)
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     until = time.monotonic() + 10.0
-    while traces()["processes"] > before and time.monotonic() < until:
+    while left(processes, tier) and time.monotonic() < until:
         time.sleep(0.05)
-    assert traces()["processes"] == before
+    assert left(processes, tier) is None
+
+
+def left(processes: set[int], tier: Tier) -> tuple[set[int], dict[str, int]] | None:
+    """Return which of these are still there, and the containers."""
+    there = {process for process in processes if Path(f"/proc/{process}").exists()}, held_containers(tier)
+    return there if any(there) else None
 
 
 def test_a_sandbox_whose_inside_is_killed_says_that_it_is_gone(tier):
     async def kill_it() -> None:
-        box = await open_sandbox(SandboxPolicy(minimum=tier.value, **SMALL))
+        box = await open_tier(tier, SandboxPolicy(**SMALL))
         task = asyncio.create_task(box.exec("sleep 100"))
         await asyncio.sleep(0.2)
         box._link.end()

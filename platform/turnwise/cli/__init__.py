@@ -1,4 +1,4 @@
-"""The command line: `turnwise train | sft | eval | submit | doctor | env | rewards | rescore`, and plug-ins' commands.
+"""The command line: `turnwise train | sft | eval | submit | doctor | env | rewards | rescore | sandbox`, and plug-ins'.
 
 A user's mistake is one line on standard error and exit code 2; another error of ours one line and 1; Ctrl-C 130;
 anything unexpected a traceback and 1. Commands import what they need when they run, so that help and bad input answer
@@ -17,6 +17,7 @@ import typer
 from turnwise.cli.env import app as env_app
 from turnwise.cli.plugged import WithPlugins
 from turnwise.cli.rewards import app as rewards_app
+from turnwise.cli.sandbox import app as sandbox_app
 from turnwise.errors import TurnwiseError, UserError
 
 __all__ = ["app", "main", "run_command"]
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(env_app, name="env")
 app.add_typer(rewards_app, name="rewards")
+app.add_typer(sandbox_app, name="sandbox")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,6 +1,6 @@
 """What this machine has and lacks: the checks behind `turnwise doctor`, each a function that returns findings.
 
-Nothing is changed, nothing is started but short-lived probes (a `Docker` ping, a namespace), each with a time-out.
+Nothing is changed, nothing is started but short-lived probes (a sandbox of each tier), each with a time-out.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,9 @@ from turnwise.sandbox.tiers import missing
 
 PROBE_S = 5.0
 """Seconds that one probe may take."""
+
+TIERS = {Tier.GVISOR: "gVisor", Tier.DOCKER: "Docker", Tier.PODMAN: "Podman", Tier.BUBBLEWRAP: "bubblewrap"}
+"""Those that confine, by their names in the report."""
 
 DASHBOARD_PORT = 8265
 MIN_DISK_BYTES = 5 * 2**30
@@ -99,16 +101,8 @@ def check_torch() -> list[Finding]:
 
 
 def check_sandboxes() -> list[Finding]:
-    """Look for what can confine untrusted code, strongest first."""
-    docker, runtimes = _docker()
-    has_gvisor = "runsc" in runtimes
-    gvisor = Finding(
-        name="gVisor",
-        status=_optional(has_gvisor),
-        detail="a runtime of Docker" if has_gvisor else "no runtime runsc in Docker",
-        remedy="" if has_gvisor else "install runsc and name it in Docker's daemon.json",
-    )
-    return [gvisor, docker, _podman(), _bubblewrap(), _cgroup()]
+    """Try what can confine untrusted code, strongest first."""
+    return [*(_tier(tier, name) for tier, name in TIERS.items()), _cgroup()]
 
 
 def check_resources() -> list[Finding]:
@@ -198,47 +192,10 @@ def _gpu(torch: Any) -> Finding:
     )
 
 
-def _docker() -> tuple[Finding, list[str]]:
-    import docker
-    from docker.errors import DockerException
-
-    try:
-        client = docker.from_env(timeout=PROBE_S)
-        try:
-            client.ping()
-            info = client.info()
-        finally:
-            client.close()
-    except (DockerException, OSError) as error:
-        remedy = "start the Docker daemon, or set DOCKER_HOST"
-        return Finding(name="Docker", status=Status.MISSING, detail=_one_line(error)[:160], remedy=remedy), []
-    runtimes = sorted(info.get("Runtimes", {}))
-    detail = f"{info.get('ServerVersion', '?')}, runtimes: {', '.join(runtimes)}"
-    return Finding(name="Docker", status=Status.OK, detail=detail), runtimes
-
-
-def _podman() -> Finding:
-    return _tool("Podman", ["podman", "--version"], "install podman for rootless containers")
-
-
-def _bubblewrap() -> Finding:
-    why = missing(Tier.BUBBLEWRAP)
+def _tier(tier: Tier, name: str) -> Finding:
+    why = missing(tier)
     detail, _, remedy = (why or "works").partition("; ")
-    return Finding(name="bubblewrap", status=_optional(why is None), detail=detail, remedy=remedy)
-
-
-def _tool(name: str, command: list[str], remedy: str) -> Finding:
-    """Run a command that proves that a tool works."""
-    if shutil.which(command[0]) is None:
-        return Finding(name=name, status=Status.MISSING, detail=f"no {command[0]} on PATH", remedy=remedy)
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(name=name, status=Status.MISSING, detail=_one_line(error), remedy=remedy)
-    if answer.returncode != 0:
-        detail = f"does not work here ({' '.join(answer.stderr.split())[:160]})"
-        return Finding(name=name, status=Status.MISSING, detail=detail, remedy=remedy)
-    return Finding(name=name, status=Status.OK, detail=" ".join(answer.stdout.split()) or "works")
+    return Finding(name=name, status=_optional(why is None), detail=detail, remedy=remedy)
 
 
 def _cgroup() -> Finding:

@@ -18,6 +18,9 @@ from turnwise.errors import InfraError, TurnwiseError
 class Tier(StrEnum):
     """How code is confined, best first; a trajectory carries it as `sandbox_tier`."""
 
+    GVISOR = "gvisor"  # a container with a kernel of its own, which is a process of this machine
+    DOCKER = "docker"  # a hardened container; the machine's own kernel
+    PODMAN = "podman"  # the same of an ordinary user, without a daemon
     BUBBLEWRAP = "bubblewrap"  # namespaces, no capability, seccomp, limits; the machine's own kernel
     PROCESS = "process"  # a plain process of this user: no confinement at all
 

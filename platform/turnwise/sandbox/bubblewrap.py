@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -25,15 +24,12 @@ from typing import IO
 from turnwise.sandbox import SandboxLost, Tier
 from turnwise.sandbox.cgroup import Cgroup, make
 from turnwise.sandbox.link import PipeLink
-from turnwise.sandbox.policy import MIB, TMP_MB, SandboxPolicy, interpreter
+from turnwise.sandbox.policy import MIB, TMP_MB, WORKSPACE, SandboxPolicy, drawn_uid, environment, interpreter
 from turnwise.sandbox.seccomp import program
-from turnwise.sandbox.served import INSIDE, START_S, WORKSPACE, Served, limits, settings
+from turnwise.sandbox.served import INSIDE, START_S, Served, limits, settings
 
 AGENT = 65534
 """The user inside, where namespaces of users make one."""
-
-FIRST_UID, NUM_UIDS = 1_000_000_000, 1_000_000_000
-"""Of the machine's own users, where this process is root: one a sandbox, drawn anew, that nothing belongs to."""
 
 SYSTEM = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
 """Beside /usr: links into it on most machines, folders on others."""
@@ -158,7 +154,7 @@ class Passed:
 def _command(policy: SandboxPolicy, passed: Passed, *, has_cgroup: bool) -> list[str]:
     """Return bwrap's command line; what it reads is added to `passed`."""
     held, status = passed.numbers
-    uid = FIRST_UID + secrets.randbelow(NUM_UIDS) if os.geteuid() == 0 else None
+    uid = drawn_uid() if os.geteuid() == 0 else None
     words = [shutil.which("bwrap") or "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     words += ["--unshare-cgroup", "--die-with-parent", "--as-pid-1", "--new-session", "--hostname", "sandbox"]
     words += ["--cap-drop", "ALL", "--seccomp", passed.data(program())]
@@ -174,7 +170,7 @@ def _command(policy: SandboxPolicy, passed: Passed, *, has_cgroup: bool) -> list
     served = "/run/turnwise/inside.py"
     words += ["--perms", "0444", "--ro-bind-data", passed.data(INSIDE.read_bytes()), served]
     words += ["--remount-ro", "/", "--chdir", WORKSPACE]
-    told = settings(WORKSPACE, limits(policy, in_all=has_cgroup), _environment(), is_alone=True, uid=uid)
+    told = settings(WORKSPACE, limits(policy, in_all=has_cgroup), environment(), is_alone=True, uid=uid)
     python = interpreter() / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     return [*words, "--", str(python), "-I", "-S", served, told]
 
@@ -204,11 +200,6 @@ def _folders(path: Path) -> list[str]:
 
 def _memory(path: str, size_mb: int) -> list[str]:
     return ["--perms", "1777", "--size", str(size_mb * MIB), "--tmpfs", path]
-
-
-def _environment() -> dict[str, str]:
-    path = f"{interpreter() / 'bin'}:/usr/local/bin:/usr/bin:/bin"
-    return {"PATH": path, "HOME": WORKSPACE, "USER": "agent", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
 
 
 def _first_process(status: int) -> int:

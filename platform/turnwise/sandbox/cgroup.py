@@ -11,6 +11,7 @@ import os
 import secrets
 import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,11 @@ ROOT = Path("/sys/fs/cgroup")
 PREFIX = "turnwise-"
 """Before the id of the owner's process, which tells what a killed one left."""
 
-IF_THERE = ("memory.swap.max",)
-"""Files that a machine without swap does not have."""
+IF_THERE = ("memory.swap.max", "cpu.max", "cpu.cfs_quota_us")
+"""Files that a machine without swap, or without shares of CPU time, does not have."""
+
+PERIOD_US = 100_000
+"""Microseconds in which a group may use so much CPU time; the kernel's own default."""
 
 SERVER_MB = 32
 """MiB for the process that serves."""
@@ -52,9 +56,25 @@ class Cgroup:
                     break
 
 
-def make(policy: SandboxPolicy) -> Cgroup | None:
-    """Return a new group with the policy's limits; None where none can be made with both, or joined."""
-    return _made(policy) if is_usable() else None
+def make(policy: SandboxPolicy, *, kernel: Kernel | None = None) -> Cgroup | None:
+    """Return a new group with the policy's limits; None where none can be made with both, or joined.
+
+    `kernel` is what a kernel of the sandbox's own may have beside.
+    """
+    return _made(policy, kernel) if is_usable() else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kernel:
+    """What a kernel that runs as a process takes for itself."""
+
+    memory_mb: int
+    processes: int
+
+
+def memory_bytes(policy: SandboxPolicy) -> int:
+    """Return the memory of a whole sandbox: its files lie in memory too, and must not end who serves."""
+    return (policy.memory_mb + policy.disk_mb + 2 * TMP_MB + SERVER_MB) * MIB
 
 
 @functools.cache
@@ -80,9 +100,9 @@ def is_usable() -> bool:
     return True
 
 
-def _made(policy: SandboxPolicy) -> Cgroup | None:
+def _made(policy: SandboxPolicy, kernel: Kernel | None = None) -> Cgroup | None:
     name = f"{PREFIX}{os.getpid()}-{secrets.token_hex(8)}"
-    limits = _limits(policy)
+    limits = _limits(policy, kernel or Kernel(memory_mb=0, processes=0))
     made: list[Path] = []
     for parent, values in limits:
         folder = parent / name
@@ -98,9 +118,15 @@ def _made(policy: SandboxPolicy) -> Cgroup | None:
     return Cgroup(tuple(made)) if made else None
 
 
-def _limits(policy: SandboxPolicy) -> list[tuple[Path, dict[str, int]]]:
-    files_mb = policy.disk_mb + 2 * TMP_MB  # they lie in memory, and must not end who serves
-    memory, pids = (policy.memory_mb + files_mb + SERVER_MB) * MIB, policy.processes + 2  # bwrap and who serves
+def _limits(policy: SandboxPolicy, kernel: Kernel) -> Sequence[tuple[Path, Mapping[str, int | str]]]:
+    memory = memory_bytes(policy) + kernel.memory_mb * MIB
+    pids = policy.processes + 2 + kernel.processes  # bwrap and who serves
+    quota_us = int(policy.cpus * PERIOD_US)
     if (ROOT / "cgroup.controllers").is_file():
-        return [(ROOT, {"memory.max": memory, "memory.swap.max": 0, "pids.max": pids})]
-    return [(ROOT / "memory", {"memory.limit_in_bytes": memory}), (ROOT / "pids", {"pids.max": pids})]
+        cpu = {"cpu.max": f"{quota_us} {PERIOD_US}"}
+        return [(ROOT, {"memory.max": memory, "memory.swap.max": 0, "pids.max": pids, **cpu})]
+    groups: list[tuple[Path, Mapping[str, int | str]]] = [
+        (ROOT / "memory", {"memory.limit_in_bytes": memory}),
+        (ROOT / "pids", {"pids.max": pids}),
+    ]
+    return groups + [(ROOT / "cpu", {"cpu.cfs_quota_us": quota_us})] * (ROOT / "cpu").is_dir()

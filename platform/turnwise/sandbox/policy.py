@@ -6,6 +6,8 @@ Environments take a `SandboxPolicy` among their options; `check` is called befor
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,12 @@ from turnwise.errors import UserError
 from turnwise.sandbox import Tier
 
 MIB = 2**20
+
+WORKSPACE = "/workspace"
+"""The folder of a sandbox's own, where a tier confines."""
+
+FIRST_UID, NUM_UIDS = 1_000_000_000, 1_000_000_000
+"""Of the machine's own users: one a sandbox, drawn anew, that nothing belongs to."""
 
 TMP_MB = 64
 """MiB of files in each of `/tmp` and `/dev/shm`, beside those in the workspace."""
@@ -31,6 +39,9 @@ HIDDEN_BUT_HARMLESS = (".pyenv", ".venv")
 """Names with a dot that may be shown: where a Python is."""
 
 
+IMAGE = re.compile(r"[a-zA-Z0-9][\w.-]*(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", re.ASCII)
+
+
 @dataclass
 class SandboxPolicy:
     """Limits of one sandbox, and how strong it must be."""
@@ -40,6 +51,8 @@ class SandboxPolicy:
     )
     unsafe_process: bool = key(False, "allow the tier process, which confines nothing: for code that you trust")
     read_only: list[str] = key([], "folders of the host that are shown inside, at the same place, read-only")  # noqa: RUF009
+    image: str = key("", "the container's image; empty: this machine's own; a tier without images refuses another")
+    cpus: float = key(1.0, "CPUs' worth of time, where there is a control group", at_least=0.05)
     memory_mb: int = key(
         512, "MiB of memory for processes, in all where there is a control group, else each", at_least=16
     )
@@ -59,13 +72,28 @@ class SandboxPolicy:
         if self.disk_mb > self.memory_mb:
             problem = f"a snapshot of so much does not fit into memory_mb={self.memory_mb}"
             raise UserError(f"{field}.disk_mb", self.disk_mb, problem, f"set {field}.memory_mb to at least this")
+        if self.image and not IMAGE.fullmatch(self.image):
+            raise UserError(
+                f"{field}.image", self.image, "is not an image's name", "write [registry/]name[:tag|@digest]"
+            )
         for shown in self.read_only:
             _check_shown(f"{field}.read_only", shown)
+
+
+def environment() -> dict[str, str]:
+    """Return the variables of a command, where files stand as they do on this machine."""
+    path = f"{interpreter() / 'bin'}:/usr/local/bin:/usr/bin:/bin"
+    return {"PATH": path, "HOME": WORKSPACE, "USER": "agent", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
 
 
 def interpreter() -> Path:
     """Return the folder of the Python that runs inside, that of this process without its virtual environment."""
     return Path(sys.base_prefix).resolve()
+
+
+def drawn_uid() -> int:
+    """Return a user for one sandbox."""
+    return FIRST_UID + secrets.randbelow(NUM_UIDS)
 
 
 def _check_shown(field: str, shown: str) -> None:

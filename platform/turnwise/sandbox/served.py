@@ -7,6 +7,7 @@ thing at a time is asked of a sandbox.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,6 @@ from turnwise.sandbox.link import Link
 from turnwise.sandbox.policy import MIB, SandboxPolicy
 
 INSIDE = Path(__file__).with_name("inside.py")
-WORKSPACE = "/workspace"
 
 MAX_HEADER = 65536
 GRACE_S = 5.0
@@ -158,11 +158,23 @@ class Served:
 
 
 def settings(
-    workspace: str, limits: Mapping[str, int], env: Mapping[str, str], *, is_alone: bool, uid: int | None = None
+    workspace: str,
+    limits: Mapping[str, int],
+    env: Mapping[str, str],
+    *,
+    is_alone: bool,
+    uid: int | None = None,
+    denied: bytes | None = None,
+    silence_s: float | None = None,
 ) -> str:
-    """Return what `inside.py` is told at its start; `is_alone`: every process it sees is its own."""
+    """Return what `inside.py` is told at its start.
+
+    `is_alone`: every process it sees is its own. `uid`: the user to become. `denied`: the filter of system calls to
+    install. `silence_s`: seconds without a message after which it ends.
+    """
     told = {"workspace": workspace, "limits": dict(limits), "env": dict(env), "is_alone": is_alone, "uid": uid}
-    return json.dumps(told)
+    program = None if denied is None else base64.b64encode(denied).decode()
+    return json.dumps({**told, "denied": program, "silence_s": silence_s})
 
 
 def limits(policy: SandboxPolicy, *, in_all: bool) -> dict[str, int]:
