@@ -42,6 +42,7 @@ class Ran:
     num_stdout: int  # bytes that it wrote
     num_stderr: int
     seconds: float
+    num_refused: int = 0  # requests over the network that its policy does not allow
 
     @property
     def timed_out(self) -> bool:

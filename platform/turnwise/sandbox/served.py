@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
+from turnwise.sandbox.gate import Gate
 from turnwise.sandbox.link import Link
 from turnwise.sandbox.policy import MIB, SandboxPolicy
+from turnwise.sandbox.streams import CHUNK, Streams
 
 INSIDE = Path(__file__).with_name("inside.py")
 WORKSPACE = "/workspace"
@@ -29,6 +32,15 @@ FILE_S = 30.0
 
 START_S = 20.0
 
+PROXY_PORT = 3128
+"""Port of the sandbox's own loopback at which a command finds the way to what its policy lists."""
+
+_PROXY = f"http://127.0.0.1:{PROXY_PORT}"
+_NO_PROXY = "localhost,127.0.0.1,::1"
+PROXY = {name: _PROXY for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+PROXY |= {"no_proxy": _NO_PROXY, "NO_PROXY": _NO_PROXY}
+"""Variables of a command that may use the network."""
+
 
 class Served:
     """A sandbox whose inside answers over a link."""
@@ -36,7 +48,9 @@ class Served:
     def __init__(self, tier: Tier, policy: SandboxPolicy, link: Link) -> None:
         """Take over the link; `close` ends it."""
         self.tier, self._policy, self._link = tier, policy, link
-        self._lock = asyncio.Lock()
+        has_gate = bool(policy.network) and tier is not Tier.PROCESS  # a plain process has this machine's network
+        self._gate = Gate(policy.network) if has_gate else None
+        self._lock, self._sending = asyncio.Lock(), asyncio.Lock()
         self._lost: str | None = None
 
     async def exec(
@@ -56,8 +70,12 @@ class Served:
         limit_s = min(self._policy.wall_s, _given(deadline_s, 1e18))
         wanted = {"op": "run", "argv": argv, "cwd": cwd, "env": dict(env or {})}
         wanted |= {"deadline_s": limit_s, "output_bytes": most}
+        num_refused = 0
+        if self._gate is not None:
+            num_refused = self._gate.num_refused
+            wanted |= {"env": {**PROXY, **wanted["env"]}, "proxy": PROXY_PORT}
         header, data = await self._ask(wanted, stdin, most=2 * most, limit_s=limit_s)
-        return self._ran(header, data)
+        return self._ran(header, data, 0 if self._gate is None else self._gate.num_refused - num_refused)
 
     async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
         """Return a file's content; see `Sandbox.read`."""
@@ -129,18 +147,45 @@ class Served:
         self._lost = f"{why} ({await self._link.close()})"
 
     async def _exchange(self, header: dict[str, Any], data: bytes, most: int) -> tuple[Any, bytes]:
+        """Send a request and return its answer; what comes of the network before that goes to the gate."""
+        await self._send(header, data)
+        async with self._streams(header) as streams:
+            while True:
+                answer, found = await self._receive(most)
+                if "stream" not in answer:
+                    return answer, found
+                if streams is None:
+                    raise ValueError("a stream that nothing here may open")
+                streams.take(answer, found)
+
+    @asynccontextmanager
+    async def _streams(self, header: Mapping[str, Any]) -> AsyncIterator[Streams | None]:
+        """Serve the network of a command for as long as it runs."""
+        if self._gate is None or "proxy" not in header:
+            yield None
+            return
+        streams = Streams(self._gate, self._send, self._policy.network_mb * MIB)
+        try:
+            yield streams
+        finally:
+            await streams.close()
+
+    async def _send(self, header: dict[str, Any], data: bytes) -> None:
         head = json.dumps({**header, "size": len(data)}).encode()
-        await self._link.send(struct.pack(">I", len(head)) + head + data)
+        async with self._sending:
+            await self._link.send(struct.pack(">I", len(head)) + head + data)
+
+    async def _receive(self, most: int) -> tuple[Any, bytes]:
         length = struct.unpack(">I", await self._link.receive(4))[0]
         if length > MAX_HEADER:
             raise ValueError("a header beyond its size")
-        answer = json.loads(await self._link.receive(length))
-        size = answer["size"]
-        if type(size) is not int or not 0 <= size <= most:
+        header = json.loads(await self._link.receive(length))
+        size = header["size"]
+        if type(size) is not int or not 0 <= size <= (CHUNK if "stream" in header else most):
             raise ValueError("an answer beyond its size")
-        return answer, await self._link.receive(size)
+        return header, await self._link.receive(size)
 
-    def _ran(self, header: Any, data: bytes) -> Ran:
+    def _ran(self, header: Any, data: bytes, num_refused: int) -> Ran:
         try:
             (out, err), (num_out, num_err), code = header["kept"], header["num"], header["code"]
             numbers = [out, err, num_out, num_err]
@@ -153,7 +198,13 @@ class Served:
             self._link.end()
             raise SandboxLost(f"the sandbox is gone: {self._lost}") from error
         return Ran(
-            code=code, stdout=data[:out], stderr=data[out:], num_stdout=num_out, num_stderr=num_err, seconds=seconds
+            code=code,
+            stdout=data[:out],
+            stderr=data[out:],
+            num_stdout=num_out,
+            num_stderr=num_err,
+            seconds=seconds,
+            num_refused=num_refused,
         )
 
 
