@@ -66,7 +66,8 @@ def served() -> Iterator[Site]:
             self.end_headers()
             self.wfile.write(b"hello")
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -220,11 +221,13 @@ def test_a_name_is_looked_up_once_and_that_address_connected_to(inside, site, mo
 
 
 TRICKS = (
-    "[::ffff:127.0.0.1]:{port}", "[::ffff:7f00:1]:{port}", "2130706433:{port}", "0x7f000001:{port}", "017700000001:{port}",
-    "0177.0.0.1:{port}", "127.1:{port}", "0x7f.1:{port}", "0.0.0.0:{port}", "[::]:{port}", "[::1]:{port}", "0:{port}",
-    "localhost:{port}", "127.0.0.1:{neighbour}", "127.0.0.1.:{neighbour}", "good.test:{neighbour}", "good.test@evil.test:80",
-    "evil.test#good.test:{port}", "good.test%00.evil.test:80", "good.test:{port}:80", "good.test:", ":{port}", "", "169.254.169.254:80",
-    "good.test:99999", "１２７.0.0.1:{port}", "*.wild.test:80", "..wild.test:80", "[fe80::1%25lo]:{port}", "[127.0.0.1]:{port}",
+    "[::ffff:127.0.0.1]:{port}", "[::ffff:7f00:1]:{port}", "2130706433:{port}", "0x7f000001:{port}",
+    "017700000001:{port}", "0177.0.0.1:{port}", "127.1:{port}", "0x7f.1:{port}", "0.0.0.0:{port}", "[::]:{port}",
+    "[::1]:{port}", "0:{port}", "localhost:{port}", "127.0.0.1:{neighbour}", "127.0.0.1.:{neighbour}",
+    "good.test:{neighbour}", "good.test@evil.test:80", "evil.test#good.test:{port}", "good.test%00.evil.test:80",
+    "good.test:{port}:80", "good.test:", ":{port}", "", "169.254.169.254:80", "good.test:99999",
+    "\uff11\uff12\uff17.0.0.1:{port}", "*.wild.test:80", "..wild.test:80", "[fe80::1%25lo]:{port}",
+    "[127.0.0.1]:{port}",
 )  # fmt: skip
 
 

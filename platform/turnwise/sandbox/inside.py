@@ -59,14 +59,13 @@ def main() -> None:
         os.dup2(null, number)
     os.close(null)
     os.chdir(settings["workspace"])
+    known = {**settings, "requests": requests, "replies": replies}
     while (request := receive(requests)) is not None:
         header, data = request
+        if "stream" in header:  # of a command that has ended
+            continue
         try:
-            if "stream" in header:  # of a command that has ended
-                continue
-            answer, payload = ANSWERS[header["op"]](
-                header, data, {**settings, "requests": requests, "replies": replies}
-            )
+            answer, payload = ANSWERS[header["op"]](header, data, known)
         except Refused as error:
             answer, payload = {"refused": str(error)}, b""
         send(replies, answer, payload)

@@ -37,7 +37,7 @@ PROXY_PORT = 3128
 
 _PROXY = f"http://127.0.0.1:{PROXY_PORT}"
 _NO_PROXY = "localhost,127.0.0.1,::1"
-PROXY = {name: _PROXY for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+PROXY = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), _PROXY)
 PROXY |= {"no_proxy": _NO_PROXY, "NO_PROXY": _NO_PROXY}
 """Variables of a command that may use the network."""
 

@@ -1,9 +1,9 @@
 """Connections out of a sandbox, many over its one link: the outer end of what `inside.py` accepts while a command runs.
 
-A message that carries a stream's bytes is like any other between `served.py` and `inside.py`, with `stream`, its number,
-and `does` in the header: `open` a new one; `data` behind the header; `taken`, so many bytes were passed on and as many
-may follow; `eof`, no more comes from here; `end`, it is over. Neither side sends more than `WINDOW` bytes
-that the other has not passed on, so that one slow connection holds up no other and fills no memory. `shut`, of number 0,
+A message that carries a stream's bytes is like any other between `served.py` and `inside.py`, with `stream`, its
+number, and `does` in the header: `open` a new one; `data` behind the header; `taken`, so many bytes were passed on and
+as many may follow; `eof`, no more comes from here; `end`, it is over. Neither side sends more than `WINDOW` bytes that
+the other has not passed on, so that one slow connection holds up no other and fills no memory. `shut`, of number 0,
 ends all of them and lets no more come.
 """
 
