@@ -38,6 +38,8 @@ CAPABILITY_VERSION = 0x20080522
 CHUNK = 65536
 DRAIN_S = 0.2  # for what a pipe still holds once the command has ended
 OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe of the workspace's does not hold us up
+WRITABLE = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")  # beside the workspace
+SHARED = ("/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg")
 WINDOW = 4 * CHUNK  # bytes of a connection that may be under way, as in `streams.py`
 MAX_TUNNELS = 16
 MAKE = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
@@ -59,7 +61,7 @@ def main() -> None:
         os.dup2(null, number)
     os.close(null)
     os.chdir(settings["workspace"])
-    known = {**settings, "requests": requests, "replies": replies}
+    known = {**settings, "requests": requests, "replies": replies, "fresh": state(settings["workspace"])}
     while (request := receive(requests)) is not None:
         header, data = request
         if "stream" in header:  # of a command that has ended
@@ -515,8 +517,33 @@ def unpack(header: Header, data: bytes, settings: Header) -> Answer:
     return {}, b""
 
 
+def reset(header: Header, _: bytes, settings: Header) -> Answer:
+    """Empty what commands can write to, and say whether all is as it was at the start."""
+    if not settings["is_alone"]:
+        raise Refused("denied")
+    with refusals():
+        for folder, (mode, _) in settings["fresh"]["folders"].items():
+            os.chdir(folder)
+            clear()
+            with contextlib.suppress(OSError):
+                os.chmod(".", mode)
+    os.chdir(settings["workspace"])
+    return {"is_clean": state(settings["workspace"]) == settings["fresh"]}, b""
+
+
+def state(workspace: str) -> Header:
+    """Return what a command could leave behind: files, segments of memory and the like, processes."""
+    folders = [folder for folder in (*WRITABLE, workspace) if os.path.isdir(folder) and os.access(folder, os.W_OK)]
+    shared = [path for path in SHARED if os.path.exists(path)]
+    return {
+        "folders": {folder: (stat.S_IMODE(os.stat(folder).st_mode), sorted(os.listdir(folder))) for folder in folders},
+        "shared": [open(path).read().count("\n") for path in shared],
+        "processes": sum(name.isdigit() for name in os.listdir("/proc")),
+    }
+
+
 def clear() -> None:
-    """Empty the workspace, whatever its folders forbid."""
+    """Empty the folder that we are in, whatever its folders forbid."""
     for folder, names, _ in os.walk("."):
         for name in names:
             path = os.path.join(folder, name)
@@ -562,6 +589,7 @@ ANSWERS: dict[str, Callable[[Header, bytes, Header], Answer]] = {
     "write": write,
     "pack": pack,
     "unpack": unpack,
+    "reset": reset,
 }
 
 

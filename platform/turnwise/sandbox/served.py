@@ -65,7 +65,7 @@ class Served:
     ) -> Ran:
         """Run a command; see `Sandbox.exec`."""
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        _check_texts([cwd, *argv, *(env or {}), *(env or {}).values()])
+        check_texts([cwd, *argv, *(env or {}), *(env or {}).values()])
         most = min(self._policy.output_kb * 1024, _given(output_bytes, 2**62))
         limit_s = min(self._policy.wall_s, _given(deadline_s, 1e18))
         wanted = {"op": "run", "argv": argv, "cwd": cwd, "env": dict(env or {})}
@@ -94,6 +94,11 @@ class Served:
         """Make the workspace what the archive holds."""
         await self._file("unpack", ".", archive)
 
+    async def reset(self) -> bool:
+        """Make it as it was when it started, and return whether that is proven; see `Sandbox.reset`."""
+        header, _ = await self._ask({"op": "reset"}, b"", most=0, limit_s=FILE_S)
+        return header.get("is_clean") is True
+
     async def close(self) -> None:
         """End the process, and with it everything inside."""
         self._lost = self._lost or "it was closed"
@@ -115,7 +120,7 @@ class Served:
         return self._policy.disk_mb * MIB
 
     async def _file(self, op: str, path: str, data: bytes = b"", most: int = 0) -> bytes:
-        _check_texts([path])
+        check_texts([path])
         header, found = await self._ask({"op": op, "path": path, "max_bytes": most}, data, most=most, limit_s=FILE_S)
         refused = header.get("refused")
         if refused is None:
@@ -164,11 +169,15 @@ class Served:
         if self._gate is None or "proxy" not in header:
             yield None
             return
-        streams = Streams(self._gate, self._send, self._policy.network_mb * MIB)
+        streams = Streams(self._gate, self._send_whole, self._policy.network_mb * MIB)
         try:
             yield streams
         finally:
             await streams.close()
+
+    async def _send_whole(self, header: dict[str, Any], data: bytes) -> None:
+        """Send to the end, although who sends is cancelled: half a message would be the end of all."""
+        await asyncio.shield(self._send(header, data))
 
     async def _send(self, header: dict[str, Any], data: bytes) -> None:
         head = json.dumps({**header, "size": len(data)}).encode()
@@ -226,6 +235,7 @@ def _given(value: float | None, otherwise: float) -> Any:
     return otherwise if value is None else value
 
 
-def _check_texts(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
+    """ValueError for what cannot be a word of a command, a variable or a path."""
     if any("\0" in text for text in texts):
         raise ValueError("a command, path or variable has a NUL byte")
