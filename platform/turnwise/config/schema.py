@@ -146,7 +146,7 @@ class SandboxConfig:
     )
     execs_at_once: int = key(32, "commands of a pool at once", only_if=("sandbox.pool", True), at_least=1)
     lease_s: float = key(
-        30.0, "silence of its holder after which a sandbox is taken back", only_if=("sandbox.pool", True), at_least=1
+        8.0, "silence of its holder after which a sandbox is taken back", only_if=("sandbox.pool", True), at_least=1
     )
 
 

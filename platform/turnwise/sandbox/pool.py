@@ -38,6 +38,9 @@ CLOSE_S = 30.0
 PAUSE_S = 1.0
 """Seconds after a start that failed before one is tried again without anybody waiting."""
 
+LOOKS = 8
+"""Looks for silent holders within the silence that is allowed."""
+
 REAP_S = 30.0
 """Seconds between two looks for what killed owners left."""
 
@@ -339,7 +342,7 @@ class SandboxPool:
             for lease_id in [name for name, held in self._held.items() if held.seen < silent_since]:
                 self._measures.num_expired += 1
                 self._end(lease_id)
-            await asyncio.sleep(min(self._config.lease_s / 4, REAP_S))
+            await asyncio.sleep(min(self._config.lease_s / LOOKS, REAP_S))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
