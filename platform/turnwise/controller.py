@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -104,11 +104,15 @@ class Controller:
         log: MetricsLog,
         progress: Progress,
         clock: StageClock | None = None,
+        gauges: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """All parts are ready: the engines hold the version that `progress.update` says."""
+        """All parts are ready: the engines hold the version that `progress.update` says.
+
+        `gauges` returns what else is to be in every line of metrics.
+        """
         self._config, self._stream, self._learner = config, stream, learner
         self._weights, self._scorers, self._keeper, self._log = weights, scorers, keeper, log
-        self.progress, self.clock = progress, clock or StageClock()
+        self.progress, self.clock, self._gauges = progress, clock or StageClock(), gauges
         self._reported = Counter(progress.failures)
         self._stopping = asyncio.Event()
         self._seen_channels: set[str] = set()
@@ -158,7 +162,7 @@ class Controller:
         with self.clock("store"):
             await self._keeper.keep(version, groups)
         lap = self.clock.lap()
-        self.last = metrics | self.counts() | lap | speed(groups, batch, lap["timing_s/total"])
+        self.last = metrics | self.counts() | dict(self._gauges()) | lap | speed(groups, batch, lap["timing_s/total"])
         self._log.log(version, self.last)
         await self._keeper.after_update(version)
         self.clock.lap()

@@ -25,6 +25,7 @@ from turnwise.records import Batch, Group, Trajectory
 from turnwise.remote import HEARTBEAT_S, Watch, actor_class, ask, own_error, started
 from turnwise.rollout.actor import RolloutActor
 from turnwise.rollout.episode import EpisodeSpec
+from turnwise.sandboxes import Sandboxes
 from turnwise.scorers import Scorers
 from turnwise.store.actor import start_store
 
@@ -132,6 +133,7 @@ class Fleet:
         self.engines: dict[str, Any] = {}
         self.players: list[RemotePlayer] = []
         self._others: dict[str, Any] = {}  # learner and store
+        self.sandboxes = Sandboxes(config.sandbox, self._watch, plays=plays)
         if learns:
             self._others["learner:0"] = self._learner()
         if plays:
@@ -185,12 +187,13 @@ class Fleet:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
         await self.scorers.close()
+        await self.sandboxes.close()
         for actor in self._actors().values():
             ray.kill(actor)
 
     def _actors(self) -> dict[str, Any]:
         players = {player.name: player.actor for player in self.players}
-        return {**self.engines, **self._others, **players, **self.scorers.actors}
+        return {**self.engines, **self._others, **players, **self.scorers.actors, **self.sandboxes.actors}
 
     async def _load(self, name: str) -> None:
         """Give one engine the published weights and check its receipt."""
@@ -219,6 +222,7 @@ class Fleet:
                 await asyncio.gather(*(self._look_at_engine(name) for name in self.engines))
                 await asyncio.gather(*(self._look_at_player(player) for player in self.players))
                 await self.scorers.look()
+                await self.sandboxes.look()
             except TurnwiseError as error:  # tried again at the next look; said if the run stalls meanwhile
                 self._trouble = str(error)
 
@@ -274,6 +278,7 @@ class Fleet:
             max_lost_threads=config.rollout.max_lost_threads,
             oracle=config.rollout.oracle,
             success=(config.eval.success_channel, config.eval.success_threshold),
+            sandboxes=list(self.sandboxes.actors),
         )
         return RemotePlayer(name, actor)
 

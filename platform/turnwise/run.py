@@ -186,7 +186,16 @@ class Run:
             heldout=saved.heldout if saved else (),
         )
         self._controller = Controller(
-            config, self._stream, fleet.learner, fleet, fleet.scorers, self._keeper, log, self._progress, self._clock
+            config,
+            self._stream,
+            fleet.learner,
+            fleet,
+            fleet.scorers,
+            self._keeper,
+            log,
+            self._progress,
+            self._clock,
+            gauges=fleet.sandboxes.metrics,
         )
 
     def _tasks(self, split: str) -> TaskSet:

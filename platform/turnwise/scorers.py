@@ -23,6 +23,7 @@ from turnwise.reward.actor import RewardActor
 from turnwise.reward.host import NOT_BEGUN
 from turnwise.reward.masks import masked_scores
 from turnwise.reward.tally import Tally
+from turnwise.sandbox.pooled import pool_names
 
 FOLDER = "scorers"
 """Folder of a checkpoint; in it a folder for each scorer that learns, named after its place and name."""
@@ -219,6 +220,7 @@ class Scorers:
             scoring=config.scoring,
             start_s=config.timeouts.start_s,
             update_s=config.timeouts.update_s,
+            sandboxes=pool_names(config.sandbox),
         )
         is_only_one = names.count(names[index]) == 1
         return RemoteScorer(actor, config, index, names[index] if is_only_one else f"{names[index]}_{index}")

@@ -450,6 +450,84 @@ def left(processes: set[int], tier: Tier) -> tuple[set[int], dict[str, int]] | N
     return there if any(there) else None
 
 
+OPENS_WHEN_TOLD = """
+import asyncio, sys
+from turnwise.sandbox.policy import SandboxPolicy
+from turnwise.sandbox.tiers import open_sandbox
+
+async def main():
+    policy = SandboxPolicy(minimum=sys.argv[1], read_only=[sys.argv[2]])
+    await (await open_sandbox(SandboxPolicy(minimum=sys.argv[1]))).close()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    await asyncio.gather(*(open_sandbox(policy) for _ in range(2)))
+
+asyncio.run(main())
+"""
+
+
+def showing(folder: Path) -> list[int]:
+    """Return the processes of bwrap that were told to show this folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            found += [int(entry.name)] if str(folder).encode() in words and b"bwrap" in words[0] else []
+    return found
+
+
+def children(process: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def test_an_owner_killed_in_the_middle_of_starts_leaves_no_process(tmp_path):
+    if why := missing(Tier.BUBBLEWRAP):
+        pytest.skip(f"bubblewrap: {why}")
+    for _ in range(12):
+        owner = subprocess.Popen(
+            [sys.executable, "-c", OPENS_WHEN_TOLD, "bubblewrap", str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert owner.stdout.readline() == "ready\n"
+        owner.stdin.write("\n")
+        owner.stdin.flush()
+        until = time.monotonic() + 10.0
+        while time.monotonic() < until and not any(map(children, children(owner.pid))):
+            pass  # the moment at which the first bwrap has a child
+        owner.kill()
+        owner.communicate()
+        until = time.monotonic() + 10.0
+        while (left := showing(tmp_path)) and time.monotonic() < until:
+            time.sleep(0.05)
+        for process in left:
+            os.kill(process, signal.SIGKILL)
+        assert left == []
+
+
+def test_a_start_that_is_given_up_leaves_no_process(tmp_path):
+    if why := missing(Tier.BUBBLEWRAP):
+        pytest.skip(f"bubblewrap: {why}")
+
+    async def give_up(after_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            box = await asyncio.wait_for(open_sandbox(SandboxPolicy(read_only=[str(tmp_path)])), after_s)
+            await box.close()
+
+    for step in range(30):
+        asyncio.run(give_up(0.001 + 0.002 * step))
+    until = time.monotonic() + 10.0
+    while showing(tmp_path) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert showing(tmp_path) == []
+
+
 def test_a_sandbox_whose_inside_is_killed_says_that_it_is_gone(tier):
     async def kill_it() -> None:
         box = await open_tier(tier, SandboxPolicy(**SMALL))

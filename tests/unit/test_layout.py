@@ -58,6 +58,7 @@ OPEN_TO_TRAINED = {
 RAY = {
     "fleet.py",
     "scorers.py",
+    "sandboxes.py",
     "remote.py",
     "cluster.py",
     "engine/client.py",

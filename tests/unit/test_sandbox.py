@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import pickle
 import re
 import struct
 import sys
@@ -354,6 +355,12 @@ def test_an_inside_that_lies_is_ended_and_nothing_is_believed(lie):
 
     asyncio.run(ask())
     assert issubclass(SandboxLost, InfraError)
+
+
+def test_a_refusal_comes_through_a_process_border_as_it_is():
+    sent = FileRefused("a/b", Reason.TOO_LARGE)
+    came = pickle.loads(pickle.dumps(sent))
+    assert (came.path, came.reason, str(came)) == ("a/b", Reason.TOO_LARGE, "a/b: too large")
 
 
 def test_a_refusal_in_other_words_is_a_denial():

@@ -31,6 +31,7 @@ def check_together(config: RunConfig, estimator: type) -> None:
     check_credit(config, estimator)
     _check_learner(config)
     _check_scoring(config)
+    _check_sandbox(config)
     if config.eval.tasks and not config.eval.modes:
         raise UserError("eval.modes", "[]", "no mode of evaluation", "use [sampled, greedy] or set eval.tasks=0")
     if len(set(config.eval.modes)) < len(config.eval.modes):
@@ -104,6 +105,13 @@ def _check_scoring(config: RunConfig) -> None:
     if scoring.concurrency != plain.concurrency and not has_async:
         problem = "has no effect because no scorer of rewards waits for others"
         raise UserError("scoring.concurrency", scoring.concurrency, problem, "remove it or add one with a judge")
+
+
+def _check_sandbox(config: RunConfig) -> None:
+    sandbox = config.sandbox
+    if sandbox.warm > sandbox.max_open:
+        problem = f"exceeds sandbox.max_open={sandbox.max_open}"
+        raise UserError("sandbox.warm", sandbox.warm, problem, f"use at most {sandbox.max_open}")
 
 
 def _problem(value: Any, bounds: Bounds) -> tuple[str, str] | None:

@@ -152,6 +152,28 @@ class ScoringConfig:
 
 
 @dataclass
+class SandboxConfig:
+    """Where environments and scorers that run code get their sandboxes from."""
+
+    pool: int = key(0, "actors that keep sandboxes for all workers; 0: each worker opens its own", at_least=0)
+    warm: int = key(
+        8, "sandboxes that a pool has open before they are wanted", only_if=("sandbox.pool", True), at_least=0
+    )
+    max_open: int = key(128, "sandboxes of a pool, at most", only_if=("sandbox.pool", True), at_least=1)
+    starts_at_once: int = key(4, "starts of a pool at once", only_if=("sandbox.pool", True), at_least=1)
+    starts_per_s: float = key(
+        20.0,
+        "starts of a pool in a second; Docker bears about 5 on two cores",
+        only_if=("sandbox.pool", True),
+        above=0,
+    )
+    execs_at_once: int = key(32, "commands of a pool at once", only_if=("sandbox.pool", True), at_least=1)
+    lease_s: float = key(
+        8.0, "silence of its holder after which a sandbox is taken back", only_if=("sandbox.pool", True), at_least=1
+    )
+
+
+@dataclass
 class CreditConfig:
     """From scores to advantages."""
 
@@ -296,6 +318,7 @@ class RunConfig:
     rewards: list[Any] = key([{"name": "events"}], "scorers, each {name: ..., options}", plugin="scorer")
     scoring: ScoringConfig = key(ScoringConfig, "how scorers are asked")
     rollout: RolloutConfig = key(RolloutConfig, "episodes")
+    sandbox: SandboxConfig = key(SandboxConfig, "where code runs")
     credit: CreditConfig = key(CreditConfig, "advantages")
     learner: LearnerConfig = key(LearnerConfig, "updates")
     sft: SftConfig = key(SftConfig, "warm start")

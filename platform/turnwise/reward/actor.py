@@ -15,6 +15,7 @@ from turnwise.config.schema import ScoringConfig
 from turnwise.records import Group, Score
 from turnwise.reward import Start
 from turnwise.reward.host import RewardHost
+from turnwise.sandbox.actor import lease_from
 
 MAX_CONCURRENCY = 1000
 """Calls of one actor that may be in progress at once (Ray's `max_concurrency`): groups queue in the host."""
@@ -32,8 +33,13 @@ class RewardActor:
         scoring: ScoringConfig | None = None,
         start_s: float = 300.0,
         update_s: float = 1800.0,
+        sandboxes: Sequence[str] = (),
     ) -> None:
-        """Build the scorer from its section `{name: ..., options}`; UserError."""
+        """Build the scorer from its section `{name: ..., options}`; UserError.
+
+        `sandboxes` names the pools that it gets its sandboxes from, if it has any; none: it opens them here.
+        """
+        lease_from(sandboxes, name)
         kind, config = build_plugin("scorer", dict(scorer))
         self._host = RewardHost(name, kind(config), timeout_s, scoring, start_s=start_s, update_s=update_s)
 

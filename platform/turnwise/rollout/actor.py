@@ -17,6 +17,7 @@ from turnwise.engine.client import EngineClient
 from turnwise.records import Trajectory
 from turnwise.rollout.episode import EpisodeSpec
 from turnwise.rollout.worker import RolloutWorker
+from turnwise.sandbox.actor import lease_from
 
 MAX_CONCURRENCY = 1000
 """Calls of one actor that may be in progress at once (Ray's `max_concurrency`)."""
@@ -39,12 +40,16 @@ class RolloutActor:
         max_lost_threads: int = 64,
         oracle: bool = False,
         success: tuple[str, float] = ("outcome", 0.5),
+        sandboxes: Sequence[str] = (),
     ) -> None:
         """Build the agent from its section `{name: ..., options}` and the model's tokenizer; UserError.
 
         `engines` are names of engine actors: with a handle among its arguments, Ray could not start this actor again.
+        `sandboxes` are those of the pools that environments get their sandboxes from; none: they open them here.
         """
         import ray
+
+        lease_from(sandboxes, name)
 
         client = EngineClient([ray.get_actor(engine) for engine in engines], name)
         built = load_agent(agent, model_path)

@@ -1,6 +1,6 @@
 """Sandboxes: where code that nobody vouches for runs. One interface, several tiers, the strongest present one chosen.
 
-Environments and scorers open one with `tiers.open_sandbox`, or `blocking.BlockingSandbox` where nothing is awaited;
+Environments and scorers open one with `source.open_here`, or `blocking.BlockingSandbox` where nothing is awaited;
 `policy.py` says what it may use. A tier is a file of its own. What comes out of a sandbox is untrusted: bytes with a
 bound, and words of `Reason`.
 """
@@ -45,6 +45,7 @@ class Ran:
     num_stdout: int  # bytes that it wrote
     num_stderr: int
     seconds: float
+    num_refused: int = 0  # requests over the network that its policy does not allow
 
     @property
     def timed_out(self) -> bool:
@@ -67,7 +68,11 @@ class FileRefused(TurnwiseError):  # noqa: N818
     def __init__(self, path: str, reason: Reason) -> None:
         """Name the path, as it was asked for, and the reason."""
         self.path, self.reason = path, reason
-        super().__init__(f"{path}: {reason.value}")
+        super().__init__(path, reason)  # as they are, so that it comes through a process's border
+
+    def __str__(self) -> str:
+        """Return `path: reason`."""
+        return f"{self.path}: {self.reason.value}"
 
 
 class Sandbox(Protocol):
@@ -108,6 +113,10 @@ class Sandbox(Protocol):
 
     async def restore(self, archive: bytes) -> None:
         """Make the workspace what it was in `snapshot`. `FileRefused` for an archive that leads out of it."""
+        ...
+
+    async def reset(self) -> bool:
+        """Make it as it was when it started; False where that is not proven: close it then."""
         ...
 
     async def close(self) -> None:

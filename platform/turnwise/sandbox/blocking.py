@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from turnwise.sandbox import Ran, Sandbox, SandboxLost, Tier
 from turnwise.sandbox.policy import SandboxPolicy
-from turnwise.sandbox.tiers import open_sandbox
+from turnwise.sandbox.source import open_here
 
 Result = TypeVar("Result")
 
@@ -23,12 +23,12 @@ class BlockingSandbox:
     """The methods of `Sandbox`, each waiting for its result; from any thread. Closed at the end of a `with`."""
 
     def __init__(self, policy: SandboxPolicy | None = None, field: str = "sandbox") -> None:
-        """Open one; errors as `open_sandbox`."""
+        """Open one, where this process gets them from; errors as `open_here`."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="sandbox", daemon=True)
         self._thread.start()
         try:
-            self._box: Sandbox = self._wait(open_sandbox(policy, field))
+            self._box: Sandbox = self._wait(open_here(policy, field))
         except BaseException:
             self._stop()
             raise

@@ -1,8 +1,9 @@
 """The tier `bubblewrap`: namespaces of its own, no network, no capability, a filter of system calls, limits.
 
 Everything inside lives in memory and ends with one process, so that nothing is left to be cleaned up, whoever was
-killed: files are in a tmpfs of the policy's size, processes in a namespace whose first one is `inside.py`. It ends with
-the process that opened it (`--die-with-parent`), or when the pipe to that closes.
+killed: files are in a tmpfs of the policy's size, processes in a namespace whose first one is `inside.py`. It ends when
+the pipe to the process that opened it closes. `--die-with-parent` would be worse: a bwrap that dies between the birth of
+its child and the word to go on leaves that child waiting for ever.
 
 Where this process is root, `inside.py` becomes a user of its own before anything else, so that a way
 out leads to nobody; else a namespace of users hides this process's.
@@ -58,9 +59,11 @@ class BubblewrapLink(PipeLink):
             self._cgroup.add(first)
 
     def end(self) -> None:
-        """Kill the first process; bwrap ends with it."""
+        """Kill the first process; bwrap ends with it. One that is just starting is killed with its child."""
         if self._first is None:
-            super().end()
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
             return
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._first, signal.SIGKILL)
@@ -132,10 +135,11 @@ class Passed:
         return write
 
     def writer(self, ours: contextlib.ExitStack) -> int:
-        """Pass the writing end of a pipe; return the other one."""
+        """Pass the writing end of a pipe; return the other one, which is passed too: a writer without a reader dies."""
         read, write = os.pipe()
         ours.callback(os.close, read)
         self._add(write)
+        self.numbers.append(read)
         return read
 
     def data(self, content: bytes) -> str:
@@ -153,10 +157,10 @@ class Passed:
 
 def _command(policy: SandboxPolicy, passed: Passed, *, has_cgroup: bool) -> list[str]:
     """Return bwrap's command line; what it reads is added to `passed`."""
-    held, status = passed.numbers
+    held, status = passed.numbers[:2]
     uid = drawn_uid() if os.geteuid() == 0 else None
     words = [shutil.which("bwrap") or "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
-    words += ["--unshare-cgroup", "--die-with-parent", "--as-pid-1", "--new-session", "--hostname", "sandbox"]
+    words += ["--unshare-cgroup", "--as-pid-1", "--new-session", "--hostname", "sandbox"]
     words += ["--cap-drop", "ALL", "--seccomp", passed.data(program())]
     words += ["--block-fd", str(held), "--json-status-fd", str(status)]
     if uid is None:

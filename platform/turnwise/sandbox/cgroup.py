@@ -80,11 +80,7 @@ def memory_bytes(policy: SandboxPolicy) -> int:
 @functools.cache
 def is_usable() -> bool:
     """Return whether a group can be made here and a process be put into it; what killed owners left goes first."""
-    for folder in (*ROOT.glob(f"{PREFIX}*"), *ROOT.glob(f"*/{PREFIX}*")):
-        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if not Path("/proc", owner).exists():
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    sweep()
     group = _made(SandboxPolicy())
     if group is None:
         return False
@@ -98,6 +94,18 @@ def is_usable() -> bool:
         probe.wait()
         group.remove()
     return True
+
+
+def sweep() -> int:
+    """Remove the groups of owners that are gone, and return how many those were."""
+    num_removed = 0
+    for folder in (*ROOT.glob(f"{PREFIX}*"), *ROOT.glob(f"*/{PREFIX}*")):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if not Path("/proc", owner).exists():
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+                num_removed += 1
+    return num_removed
 
 
 def _made(policy: SandboxPolicy, kernel: Kernel | None = None) -> Cgroup | None:

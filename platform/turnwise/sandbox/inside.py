@@ -20,6 +20,7 @@ import resource
 import select
 import shutil
 import signal
+import socket
 import stat
 import struct
 import sys
@@ -41,6 +42,10 @@ CAPABILITY_VERSION = 0x20080522
 CHUNK = 65536
 DRAIN_S = 0.2  # for what a pipe still holds once the command has ended
 OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe of the workspace's does not hold us up
+WRITABLE = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")  # beside the workspace
+SHARED = ("/proc/sysvipc/shm", "/proc/sysvipc/sem", "/proc/sysvipc/msg")
+WINDOW = 4 * CHUNK  # bytes of a connection that may be under way, as in `streams.py`
+MAX_TUNNELS = 16
 MAKE = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -61,10 +66,13 @@ def main() -> None:
         os.dup2(null, number)
     os.close(null)
     os.chdir(settings["workspace"])
+    known = {**settings, "requests": requests, "replies": replies, "fresh": state(settings["workspace"])}
     while (request := receive(requests, settings["silence_s"])) is not None:
         header, data = request
+        if "stream" in header:  # of a command that has ended
+            continue
         try:
-            answer, payload = ANSWERS[header["op"]](header, data, {**settings, "requests": requests})
+            answer, payload = ANSWERS[header["op"]](header, data, known)
         except Refused as error:
             answer, payload = {"refused": str(error)}, b""
         send(replies, answer, payload)
@@ -102,12 +110,19 @@ def close_others() -> None:
 
 
 def receive(descriptor: int, silence_s: float | None) -> tuple[dict[str, Any], bytes] | None:
-    """Return the next header and its bytes; None at the end, or after so much silence. Empty messages say nothing."""
-    length: bytes | None = bytes(4)
-    while length == bytes(4):
-        if not select.select([descriptor], [], [], silence_s)[0]:
-            return None
-        length = exactly(descriptor, 4)
+    """Return the next header and its bytes; None at the end, or after so much silence."""
+    while select.select([descriptor], [], [], silence_s)[0]:
+        message = take(descriptor)
+        if message is None or message[0]:
+            return message
+    return None
+
+
+def take(descriptor: int) -> tuple[dict[str, Any], bytes] | None:
+    """Return one message: a header and its bytes, both empty for one that only breaks the silence; None at the end."""
+    length = exactly(descriptor, 4)
+    if length == bytes(4):
+        return {}, b""
     head = exactly(descriptor, struct.unpack(">I", length)[0]) if length else None
     if head is None:
         return None
@@ -140,14 +155,19 @@ def send(descriptor: int, header: Header, payload: bytes | memoryview) -> None:
 def run(header: Header, stdin: bytes, settings: Header) -> Answer:
     """Run a command to its end or its deadline."""
     began = time.monotonic()
+    tunnels = Tunnels(header["proxy"], settings["requests"], settings["replies"]) if "proxy" in header else None
     try:
         pid, pipes = started(header, settings)
     except OSError as error:
+        if tunnels is not None:
+            tunnels.close()
         said = f"sandbox: {error.strerror}\n".encode()  # no process more to be had
         return {"code": 126, "num": [0, len(said)], "kept": [0, len(said)], "seconds": 0.0}, said
-    output = Output(pipes, stdin, header["output_bytes"], settings["requests"])
+    output = Output(pipes, stdin, header["output_bytes"], settings["requests"], tunnels)
     status = waited(pid, output, began + header["deadline_s"], -1 if settings["is_alone"] else pid)
     end_everything(pid, settings)
+    if tunnels is not None:
+        tunnels.close()
     output.drain(DRAIN_S)
     output.close()
     code = None if status is None else os.waitstatus_to_exitcode(status)
@@ -199,14 +219,17 @@ def become(header: Header, settings: Header, descriptors: tuple[int, int, int]) 
 class Output:
     """The command's pipes: fed, emptied, and kept up to a size."""
 
-    def __init__(self, pipes: tuple[int, int, int], stdin: bytes, most: int, requests: int) -> None:
+    def __init__(
+        self, pipes: tuple[int, int, int], stdin: bytes, most: int, requests: int, tunnels: Tunnels | None
+    ) -> None:
         """Take our ends of the pipes, what to write, how much to keep of each output, and who must not go away."""
         self.input: int | None = pipes[0]
         self.rest, self.most = memoryview(stdin), most
         self.outputs = dict(zip(pipes[1:], (0, 1), strict=True))
         self.kept, self.num = [bytearray(), bytearray()], [0, 0]
-        self.poll, self.requests = select.poll(), requests
-        self.poll.register(requests, 0)  # its end alone
+        self.poll, self.requests, self.tunnels = select.poll() if tunnels is None else tunnels.poll, requests, tunnels
+        if tunnels is None:
+            self.poll.register(requests, 0)  # its end alone
         for number in self.outputs:
             self.poll.register(number, select.POLLIN)
         self._feed()
@@ -214,13 +237,15 @@ class Output:
     def step(self, timeout_s: float) -> bool:
         """Wait for something to happen, at most that long, and take it; return whether something did."""
         ready = self.poll.poll(max(0.0, timeout_s) * 1000.0)
-        for number, _ in ready:
-            if number == self.requests:
+        for number, events in ready:
+            if number == self.requests and not events & select.POLLIN:
                 os._exit(0)  # nobody is there any more; all that runs here ends with us
             if number == self.input:
                 self._feed()
-            else:
+            elif number in self.outputs:
                 self._take(number)
+            elif self.tunnels is not None:
+                self.tunnels.step(number, events)
         return bool(ready)
 
     def drain(self, timeout_s: float) -> None:
@@ -271,6 +296,134 @@ class Output:
         self.poll.unregister(number)
         os.close(number)
         del self.outputs[number]
+
+
+class Tunnels:
+    """The way out of one command: connections to a port of our own loopback, carried on by who sent the request.
+
+    `streams.py` says what the messages are, and checks what we say; what it says, we believe.
+    """
+
+    def __init__(self, port: int, requests: int, replies: int) -> None:
+        """Listen, so that the command finds the port open; `poll` wakes for all that there is to be done."""
+        self.requests, self.replies, self.last = requests, replies, 0
+        self.by_socket: dict[int, Tunnel] = {}
+        self.by_number: dict[int, Tunnel] = {}
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        self.listener.setblocking(False)
+        self.poll = select.poll()
+        self.poll.register(requests, select.POLLIN)
+        self.poll.register(self.listener, select.POLLIN)
+
+    def step(self, number: int, events: int) -> None:
+        """Do what there is to be done at a descriptor."""
+        if number == self.requests:
+            self._obey()
+        elif number == self.listener.fileno():
+            self._accept()
+        elif number in self.by_socket:
+            tunnel = self.by_socket[number]
+            try:
+                tunnel.step(events)
+            except OSError:
+                self._say(tunnel.number, "end")
+                self._close(tunnel)
+            else:
+                self._watch(tunnel)
+
+    def close(self) -> None:
+        """Close all; no message follows, and none is taken."""
+        self._shut()
+        self.poll.modify(self.requests, 0)
+
+    def _obey(self) -> None:
+        """Take one message from outside."""
+        message = take(self.requests)
+        if message is None:
+            os._exit(0)
+        header, data = message
+        if not header:
+            return
+        if header["does"] == "shut":
+            self._shut()
+            return
+        tunnel = self.by_number.get(header["stream"])
+        if tunnel is None:
+            return  # its end is on the way
+        tunnel.pending += data
+        tunnel.credit += header.get("count", 0)
+        tunnel.is_over = tunnel.is_over or header["does"] == "end"
+        self._watch(tunnel)
+
+    def _shut(self) -> None:
+        """Let no more come, and end what is open."""
+        if self.listener.fileno() >= 0:
+            if len(self.by_number) < MAX_TUNNELS:
+                self.poll.unregister(self.listener)
+            self.listener.close()
+        for tunnel in list(self.by_number.values()):
+            self._close(tunnel)
+
+    def _accept(self) -> None:
+        try:
+            accepted, _ = self.listener.accept()
+        except OSError:
+            return
+        accepted.setblocking(False)
+        self.last += 1
+        tunnel = Tunnel(accepted, self.last, self._say)
+        self.by_socket[accepted.fileno()] = self.by_number[self.last] = tunnel
+        self._say(self.last, "open")
+        self.poll.register(accepted, 0)
+        self._watch(tunnel)
+        if len(self.by_number) == MAX_TUNNELS:
+            self.poll.unregister(self.listener)
+
+    def _watch(self, tunnel: Tunnel) -> None:
+        """Wait for what it can do now; close it once it is over and all is passed on."""
+        if tunnel.is_over and not tunnel.pending:
+            self._close(tunnel)
+        else:
+            self.poll.modify(tunnel.socket, tunnel.wanted())
+
+    def _close(self, tunnel: Tunnel) -> None:
+        if len(self.by_number) == MAX_TUNNELS and self.listener.fileno() >= 0:
+            self.poll.register(self.listener, select.POLLIN)
+        self.poll.unregister(tunnel.socket)
+        del self.by_socket[tunnel.socket.fileno()], self.by_number[tunnel.number]
+        tunnel.socket.close()
+
+    def _say(self, number: int, does: str, data: bytes = b"", **more: int) -> None:
+        send(self.replies, {"stream": number, "does": does, **more}, data)
+
+
+class Tunnel:
+    """One connection of a command's."""
+
+    def __init__(self, accepted: socket.socket, number: int, say: Callable[..., None]) -> None:
+        """Take what was accepted, and how to speak of it."""
+        self.socket, self.number, self.say = accepted, number, say
+        self.credit, self.pending = WINDOW, bytearray()
+        self.is_complete = self.is_over = False
+
+    def wanted(self) -> int:
+        """Return the events to wait for."""
+        reads = self.credit > 0 and not self.is_complete and not self.is_over
+        return (select.POLLIN if reads else 0) | (select.POLLOUT if self.pending else 0)
+
+    def step(self, events: int) -> None:
+        """Read and write; OSError if the connection is lost."""
+        if events & select.POLLOUT and self.pending:
+            num_sent = self.socket.send(self.pending[:CHUNK])
+            del self.pending[:num_sent]
+            self.say(self.number, "taken", count=num_sent)
+        if events & select.POLLIN and self.credit > 0 and not self.is_complete:
+            part = self.socket.recv(min(CHUNK, self.credit))
+            self.credit -= len(part)
+            self.is_complete = not part
+            self.say(self.number, "data" if part else "eof", part)
+        elif events & (select.POLLERR | select.POLLHUP):
+            raise ConnectionError
 
 
 def waited(pid: int, output: Output, until: float, whose: int) -> int | None:
@@ -392,8 +545,33 @@ def unpack(header: Header, data: bytes, settings: Header) -> Answer:
     return {}, b""
 
 
+def reset(header: Header, _: bytes, settings: Header) -> Answer:
+    """Empty what commands can write to, and say whether all is as it was at the start."""
+    if not settings["is_alone"]:
+        raise Refused("denied")
+    with refusals():
+        for folder, (mode, _) in settings["fresh"]["folders"].items():
+            os.chdir(folder)
+            clear()
+            with contextlib.suppress(OSError):
+                os.chmod(".", mode)
+    os.chdir(settings["workspace"])
+    return {"is_clean": state(settings["workspace"]) == settings["fresh"]}, b""
+
+
+def state(workspace: str) -> Header:
+    """Return what a command could leave behind: files, segments of memory and the like, processes."""
+    folders = [folder for folder in (*WRITABLE, workspace) if os.path.isdir(folder) and os.access(folder, os.W_OK)]
+    shared = [path for path in SHARED if os.path.exists(path)]
+    return {
+        "folders": {folder: (stat.S_IMODE(os.stat(folder).st_mode), sorted(os.listdir(folder))) for folder in folders},
+        "shared": [open(path).read().count("\n") for path in shared],
+        "processes": sum(name.isdigit() for name in os.listdir("/proc")),
+    }
+
+
 def clear() -> None:
-    """Empty the workspace, whatever its folders forbid."""
+    """Empty the folder that we are in, whatever its folders forbid."""
     for folder, names, _ in os.walk("."):
         for name in names:
             path = os.path.join(folder, name)
@@ -439,6 +617,7 @@ ANSWERS: dict[str, Callable[[Header, bytes, Header], Answer]] = {
     "write": write,
     "pack": pack,
     "unpack": unpack,
+    "reset": reset,
 }
 
 

@@ -1,4 +1,5 @@
-"""What a sandbox may use. There is no switch for privileges, devices, the host's network or its sockets.
+"""What a sandbox may use. There is no switch for privileges, devices, the host's network or its sockets: what the
+network list allows is reached through a proxy of ours alone.
 
 Environments take a `SandboxPolicy` among their options; `check` is called before anything starts.
 """
@@ -17,6 +18,7 @@ from turnwise.config.keys import specs
 from turnwise.config.schema import key
 from turnwise.errors import UserError
 from turnwise.sandbox import Tier
+from turnwise.sandbox.network import check_network
 
 MIB = 2**20
 
@@ -61,6 +63,15 @@ class SandboxPolicy:
     files: int = key(256, "open files of a process", at_least=16)
     output_kb: int = key(64, "KiB of each output of a command that are kept", at_least=1)
     wall_s: float = key(60.0, "seconds that a command may take", above=0)
+    network: list[str] = key([], "hosts that may be reached: `host`, `host:port`, `*.name.tld`; none: no network")  # noqa: RUF009
+    network_mb: int = key(
+        64, "MiB that a command may move over the network, both ways", only_if=("network", True), at_least=1
+    )
+    unsafe_private_network: bool = key(
+        False,
+        "allow addresses of this machine and its neighbours in `network`, each with its port",
+        only_if=("network", True),
+    )
 
     def check(self, field: str) -> None:
         """UserError for what weakens the sandbox, or cannot be; `field` is where the policy stands."""
@@ -76,6 +87,10 @@ class SandboxPolicy:
             raise UserError(
                 f"{field}.image", self.image, "is not an image's name", "write [registry/]name[:tag|@digest]"
             )
+        check_network(field, self.network, unsafe_private=self.unsafe_private_network)
+        if not self.network and self.network_mb != SandboxPolicy.network_mb:
+            problem = f"has no effect because {field}.network is empty"
+            raise UserError(f"{field}.network_mb", self.network_mb, problem, f"remove it or set {field}.network")
         for shown in self.read_only:
             _check_shown(f"{field}.read_only", shown)
 

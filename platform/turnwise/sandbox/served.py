@@ -10,13 +10,16 @@ import asyncio
 import base64
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
+from turnwise.sandbox.gate import Gate
 from turnwise.sandbox.link import Link
 from turnwise.sandbox.policy import MIB, SandboxPolicy
+from turnwise.sandbox.streams import CHUNK, Streams
 
 INSIDE = Path(__file__).with_name("inside.py")
 
@@ -29,6 +32,15 @@ FILE_S = 30.0
 
 START_S = 20.0
 
+PROXY_PORT = 3128
+"""Port of the sandbox's own loopback at which a command finds the way to what its policy lists."""
+
+_PROXY = f"http://127.0.0.1:{PROXY_PORT}"
+_NO_PROXY = "localhost,127.0.0.1,::1"
+PROXY = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), _PROXY)
+PROXY |= {"no_proxy": _NO_PROXY, "NO_PROXY": _NO_PROXY}
+"""Variables of a command that may use the network."""
+
 
 class Served:
     """A sandbox whose inside answers over a link."""
@@ -36,7 +48,9 @@ class Served:
     def __init__(self, tier: Tier, policy: SandboxPolicy, link: Link) -> None:
         """Take over the link; `close` ends it."""
         self.tier, self._policy, self._link = tier, policy, link
-        self._lock = asyncio.Lock()
+        has_gate = bool(policy.network) and tier is not Tier.PROCESS  # a plain process has this machine's network
+        self._gate = Gate(policy.network) if has_gate else None
+        self._lock, self._sending = asyncio.Lock(), asyncio.Lock()
         self._lost: str | None = None
 
     async def exec(
@@ -51,13 +65,17 @@ class Served:
     ) -> Ran:
         """Run a command; see `Sandbox.exec`."""
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        _check_texts([cwd, *argv, *(env or {}), *(env or {}).values()])
+        check_texts([cwd, *argv, *(env or {}), *(env or {}).values()])
         most = min(self._policy.output_kb * 1024, _given(output_bytes, 2**62))
         limit_s = min(self._policy.wall_s, _given(deadline_s, 1e18))
         wanted = {"op": "run", "argv": argv, "cwd": cwd, "env": dict(env or {})}
         wanted |= {"deadline_s": limit_s, "output_bytes": most}
+        num_refused = 0
+        if self._gate is not None:
+            num_refused = self._gate.num_refused
+            wanted |= {"env": {**PROXY, **wanted["env"]}, "proxy": PROXY_PORT}
         header, data = await self._ask(wanted, stdin, most=2 * most, limit_s=limit_s)
-        return self._ran(header, data)
+        return self._ran(header, data, 0 if self._gate is None else self._gate.num_refused - num_refused)
 
     async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
         """Return a file's content; see `Sandbox.read`."""
@@ -75,6 +93,11 @@ class Served:
     async def restore(self, archive: bytes) -> None:
         """Make the workspace what the archive holds."""
         await self._file("unpack", ".", archive)
+
+    async def reset(self) -> bool:
+        """Make it as it was when it started, and return whether that is proven; see `Sandbox.reset`."""
+        header, _ = await self._ask({"op": "reset"}, b"", most=0, limit_s=FILE_S)
+        return header.get("is_clean") is True
 
     async def close(self) -> None:
         """End the process, and with it everything inside."""
@@ -97,7 +120,7 @@ class Served:
         return self._policy.disk_mb * MIB
 
     async def _file(self, op: str, path: str, data: bytes = b"", most: int = 0) -> bytes:
-        _check_texts([path])
+        check_texts([path])
         header, found = await self._ask({"op": op, "path": path, "max_bytes": most}, data, most=most, limit_s=FILE_S)
         refused = header.get("refused")
         if refused is None:
@@ -129,18 +152,49 @@ class Served:
         self._lost = f"{why} ({await self._link.close()})"
 
     async def _exchange(self, header: dict[str, Any], data: bytes, most: int) -> tuple[Any, bytes]:
+        """Send a request and return its answer; what comes of the network before that goes to the gate."""
+        await self._send(header, data)
+        async with self._streams(header) as streams:
+            while True:
+                answer, found = await self._receive(most)
+                if "stream" not in answer:
+                    return answer, found
+                if streams is None:
+                    raise ValueError("a stream that nothing here may open")
+                streams.take(answer, found)
+
+    @asynccontextmanager
+    async def _streams(self, header: Mapping[str, Any]) -> AsyncIterator[Streams | None]:
+        """Serve the network of a command for as long as it runs."""
+        if self._gate is None or "proxy" not in header:
+            yield None
+            return
+        streams = Streams(self._gate, self._send_whole, self._policy.network_mb * MIB)
+        try:
+            yield streams
+        finally:
+            await streams.close()
+
+    async def _send_whole(self, header: dict[str, Any], data: bytes) -> None:
+        """Send to the end, although who sends is cancelled: half a message would be the end of all."""
+        await asyncio.shield(self._send(header, data))
+
+    async def _send(self, header: dict[str, Any], data: bytes) -> None:
         head = json.dumps({**header, "size": len(data)}).encode()
-        await self._link.send(struct.pack(">I", len(head)) + head + data)
+        async with self._sending:
+            await self._link.send(struct.pack(">I", len(head)) + head + data)
+
+    async def _receive(self, most: int) -> tuple[Any, bytes]:
         length = struct.unpack(">I", await self._link.receive(4))[0]
         if length > MAX_HEADER:
             raise ValueError("a header beyond its size")
-        answer = json.loads(await self._link.receive(length))
-        size = answer["size"]
-        if type(size) is not int or not 0 <= size <= most:
+        header = json.loads(await self._link.receive(length))
+        size = header["size"]
+        if type(size) is not int or not 0 <= size <= (CHUNK if "stream" in header else most):
             raise ValueError("an answer beyond its size")
-        return answer, await self._link.receive(size)
+        return header, await self._link.receive(size)
 
-    def _ran(self, header: Any, data: bytes) -> Ran:
+    def _ran(self, header: Any, data: bytes, num_refused: int) -> Ran:
         try:
             (out, err), (num_out, num_err), code = header["kept"], header["num"], header["code"]
             numbers = [out, err, num_out, num_err]
@@ -153,7 +207,13 @@ class Served:
             self._link.end()
             raise SandboxLost(f"the sandbox is gone: {self._lost}") from error
         return Ran(
-            code=code, stdout=data[:out], stderr=data[out:], num_stdout=num_out, num_stderr=num_err, seconds=seconds
+            code=code,
+            stdout=data[:out],
+            stderr=data[out:],
+            num_stdout=num_out,
+            num_stderr=num_err,
+            seconds=seconds,
+            num_refused=num_refused,
         )
 
 
@@ -187,6 +247,7 @@ def _given(value: float | None, otherwise: float) -> Any:
     return otherwise if value is None else value
 
 
-def _check_texts(texts: Sequence[str]) -> None:
+def check_texts(texts: Sequence[str]) -> None:
+    """ValueError for what cannot be a word of a command, a variable or a path."""
     if any("\0" in text for text in texts):
         raise ValueError("a command, path or variable has a NUL byte")
