@@ -134,7 +134,17 @@ def one_of(tasks: Sequence[SweTask], name: str) -> SweTask:
 
 def show_built(built: Sequence[Built]) -> None:
     """Print what became of packages, and of all of them."""
-    columns = ("package", "functions", "bugs tried", "proven", "gold solves", "empty solves", "written", "single", "s")
+    columns = (
+        Column("package", no_wrap=True),
+        "functions",
+        "bugs tried",
+        "proven",
+        "gold solves",
+        "empty solves",
+        "written",
+        "single",
+        "s",
+    )
     table = Table(*columns)
     for one in built:
         solved = (f"{one.num_gold}/{one.num_proven}", f"{one.num_empty}/{one.num_proven}")

@@ -21,7 +21,7 @@ from turnwise_envs.swe.trial import TestRun, Trials, Variant, unanimous
 MIN_LINES, MAX_LINES = 2, 30
 """Of a function's code; a small model must read it."""
 
-MIN_REACHING, MAX_REACHING_S = 2, 4.0
+MIN_REACHING, MAX_REACHING, MAX_REACHING_S = 2, 150, 1.0
 """Tests that run a function, and the seconds that they take."""
 
 MAX_FAILING = 20
@@ -35,6 +35,9 @@ SINGLE_SHARE = 0.85
 """Of the tasks, those whose bug is a single edit of `operators.py`."""
 
 ROUND = 24
+PATIENCE = 4
+"""Rounds in a row that keep nothing, after which there is no more to be had."""
+
 TEST_S, LIMIT_S = 2.0, 10.0
 NO_NAME = {"NameError", "UnboundLocalError"}
 """What a linter finds is no task: a bug that does nothing else is dropped."""
@@ -67,8 +70,8 @@ def eligible(package: Package, baseline: Baseline) -> list[Target]:
     for path in package.sources:
         for target in targets(path, package.text(path)):
             reaching = baseline.reached.get(target.place, {})
-            is_fast = baseline.seconds(reaching) <= MAX_REACHING_S
-            if MIN_LINES <= target.num_lines <= MAX_LINES and len(reaching) >= MIN_REACHING and is_fast:
+            is_right = MIN_REACHING <= len(reaching) <= MAX_REACHING and MIN_LINES <= target.num_lines <= MAX_LINES
+            if is_right and baseline.seconds(reaching) <= MAX_REACHING_S:
                 found.append(target)
     return found
 
@@ -87,11 +90,14 @@ async def screen(
     found = Screened(bugs=[], num_functions=len(wanted))
     keeper = Keeper(num_bugs)
     order = _order(package, wanted, seed)
-    while not keeper.is_full and (batch := list(itertools.islice(order, ROUND))):
+    idle = 0
+    while not keeper.is_full and idle < PATIENCE and (batch := list(itertools.islice(order, ROUND))):
+        num_before = keeper.num_found
         batch = [mutant for mutant in batch if keeper.may_take(mutant)]
         for bug in await _tried(package, baseline, trials, batch):
             keeper.add(bug)
         found.num_tried += len(batch)
+        idle = 0 if keeper.num_found > num_before else idle + 1
         say(f"{package.name}: {found.num_tried} bugs tried, {len(keeper.kept)} of {num_bugs} kept")
     found.bugs = keeper.all()
     return found
@@ -113,6 +119,11 @@ class Keeper:
     def is_full(self) -> bool:
         """Whether there are enough."""
         return len(self.kept) >= self._num_bugs
+
+    @property
+    def num_found(self) -> int:
+        """Bugs that are kept, now or for worse times."""
+        return len(self.kept) + len(self._spare)
 
     def may_take(self, mutant: Mutant) -> bool:
         """Whether a bug is still wanted, whatever it does."""

@@ -93,11 +93,11 @@ def test_nearest_of_equals():
     assert nearest([4, 6], 5) == 4
 """
 
-VISIBLE = """from oddments.shelf import clamp
+VISIBLE = """import oddments
 
 
 def test_a_visible_one():
-    assert clamp(1, 0, 2) == 1
+    assert oddments.__name__ == "oddments"
 """
 
 
