@@ -517,7 +517,7 @@ def test_a_start_that_is_given_up_leaves_no_process(tmp_path):
 
     async def give_up(after_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            box = await asyncio.wait_for(open_sandbox(SandboxPolicy(read_only=[str(tmp_path)])), after_s)
+            box = await asyncio.wait_for(open_tier(Tier.BUBBLEWRAP, SandboxPolicy(read_only=[str(tmp_path)])), after_s)
             await box.close()
 
     for step in range(30):

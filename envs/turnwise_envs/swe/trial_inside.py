@@ -107,9 +107,8 @@ def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
             null = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1, 2):
                 os.dup2(null, number)
-            said = json.dumps(work()).encode()
             with open(write, "wb") as file:
-                file.write(said)
+                file.write(json.dumps(work()).encode())
         finally:
             os._exit(0)
     os.close(write)
@@ -127,7 +126,7 @@ def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
 
 def received(descriptor: int, until: float) -> bytes | None:
     """Return all that is written until the end, None if that does not come in time."""
-    parts = []
+    parts: list[bytes] = []
     while (left := until - time.monotonic()) > 0:
         if select.select([descriptor], [], [], left)[0]:
             part = os.read(descriptor, CHUNK)

@@ -2,8 +2,8 @@
 
 Everything inside lives in memory and ends with one process, so that nothing is left to be cleaned up, whoever was
 killed: files are in a tmpfs of the policy's size, processes in a namespace whose first one is `inside.py`. It ends when
-the pipe to the process that opened it closes. `--die-with-parent` would be worse: a bwrap that dies between the birth of
-its child and the word to go on leaves that child waiting for ever.
+the pipe to the process that opened it closes. `--die-with-parent` would be worse: a bwrap that dies between the birth
+of its child and the word to go on leaves that child waiting for ever.
 
 Where this process is root, `inside.py` becomes a user of its own before anything else, so that a way
 out leads to nobody; else a namespace of users hides this process's.
