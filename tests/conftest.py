@@ -58,8 +58,18 @@ def containers(docker_host: str | None, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.fixture(scope="session")
-def podman_base() -> None:
-    """Have the base image for Podman, where an ordinary user is named or this is one."""
-    if os.geteuid() != 0 or os.environ.get(USER_VARIABLE):
-        with contextlib.suppress(SandboxLost):
+def podman_base() -> str:
+    """Have the base image for Podman; return the ordinary user that root starts it as, if one is named."""
+    user = os.environ.get("TURNWISE_TEST_PODMAN_USER", "")
+    if os.geteuid() != 0 or user:
+        with contextlib.suppress(SandboxLost), pytest.MonkeyPatch.context() as patch:
+            patch.setenv(USER_VARIABLE, user)
             build_base_for_podman()
+    return user
+
+
+@pytest.fixture
+def podman(podman_base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sandboxes of this test be Podman's, where that can be had."""
+    if podman_base:
+        monkeypatch.setenv(USER_VARIABLE, podman_base)

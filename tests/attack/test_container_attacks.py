@@ -100,20 +100,20 @@ def test_a_missing_image_is_refused_or_lost_within_a_time(tier):
 def test_an_image_without_python_serves_too(tier, tmp_path):
     if (busybox := shutil.which("busybox")) is None:
         pytest.skip("no busybox to make an image of")
-    for folder in ("bin", "etc", "tmp", "work"):
+    for folder in ("bin", "etc", "tmp", "data"):
         (tmp_path / folder).mkdir()
     shutil.copy(busybox, tmp_path / "bin" / "busybox")
     for name in ("sh", "cat", "true", "id"):
         (tmp_path / "bin" / name).symlink_to("busybox")
     packed = subprocess.run(["tar", "-C", tmp_path, "-c", "."], capture_output=True, check=True).stdout
-    changes = ["ENV WORD=given", "VOLUME /work", 'HEALTHCHECK CMD ["/bin/sh"]']
+    changes = ["ENV WORD=given", "VOLUME /data", 'HEALTHCHECK CMD ["/bin/sh"]']
     daemon().api.import_image_from_data(packed, "turnwise-test/small", "1", changes)
 
     async def use() -> bytes:
         box = await open_tier(tier, SandboxPolicy(image="turnwise-test/small:1", **SMALL))
         await box.write("f", b"written ")
         ran = await box.exec(
-            "cat f; echo $WORD; head -c 99999999 /dev/zero > /work/f || busybox head -c 99999999 /dev/zero > /work/f"
+            "cat f; echo $WORD; head -c 99999999 /dev/zero > /data/f || busybox head -c 99999999 /dev/zero > /data/f"
         )
         await box.close()
         assert ran.code != 0, "a volume of the image has a size"

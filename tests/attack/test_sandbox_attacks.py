@@ -23,12 +23,12 @@ from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
 from turnwise.sandbox.daemon import daemon, state, unreachable
 from turnwise.sandbox.labels import OWNER
 from turnwise.sandbox.podman import _call
-from turnwise.sandbox.podman import found as podman
+from turnwise.sandbox.podman import found as found_podman
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import missing, open_tier
 
 HOME = Path.home()
-HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman_base"}
+HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman"}
 """The fixtures that tiers need."""
 
 CONFINING = [tier for tier in Tier if tier is not Tier.PROCESS]
@@ -348,7 +348,7 @@ def held_containers(tier: Tier) -> dict[str, int]:
     """Return our containers, and the first process of each; on a daemon of the tests' own there are no others."""
     if tier is Tier.PODMAN:
         words = ["ps", "--all", "--filter", f"label={OWNER}", "--format", "{{.ID}} {{.Pid}}"]
-        lines = _call(podman(), words).splitlines()
+        lines = _call(found_podman(), words).splitlines()
         return {line.split()[0]: int(line.split()[1]) for line in lines}
     if unreachable():
         return {}

@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.served import Served
 from turnwise.sandbox.tiers import missing, strongest
 
-HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman_base"}
+HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman"}
 """The fixtures that tiers need."""
 
 POLICIES = {
@@ -238,23 +239,29 @@ def test_a_link_to_a_hidden_folder_is_refused_too(tmp_path):
         SandboxPolicy(read_only=[str(Path.home())]).check("env.kwargs.sandbox")
 
 
-def test_a_folder_that_is_shown_is_there_and_read_only(tmp_path):
-    if why := missing(Tier.BUBBLEWRAP):
-        pytest.skip(f"bubblewrap: {why}")
-    shown = tmp_path / ".venv" / "data"
-    shown.mkdir(parents=True)
-    (shown / "given").write_text("seen")
-    tmp_path.chmod(0o755)
-    (tmp_path / "beside").write_text("hidden")
-    with BlockingSandbox(SandboxPolicy(read_only=[str(shown)])) as box:
-        ran = box.exec(f"cat {shown}/given; echo x > {shown}/given; cat {tmp_path}/beside")
-    assert ran.stdout == b"seen"
-    assert (shown / "given").read_text() == "seen"
+@pytest.mark.parametrize("tier", list(POLICIES)[:-1], ids=lambda tier: tier.value)
+def test_a_folder_that_is_shown_is_there_and_read_only(request, tier, monkeypatch):
+    if tier in HAS:
+        request.getfixturevalue(HAS[tier])
+    if why := missing(tier):
+        pytest.skip(f"{tier.value}: {why}")
+    only(tier, monkeypatch)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        shown = Path(folder) / ".venv" / "data"
+        shown.mkdir(parents=True)
+        (shown / "given").write_text("seen")
+        Path(folder).chmod(0o755)
+        (Path(folder) / "beside").write_text("hidden")
+        with BlockingSandbox(SandboxPolicy(read_only=[str(shown)])) as box:
+            ran = box.exec(f"cat {shown}/given; echo x > {shown}/given; cat {folder}/beside")
+        assert ran.stdout == b"seen"
+        assert (shown / "given").read_text() == "seen"
 
 
 def test_a_bwrap_that_does_not_start_leaves_nothing(monkeypatch):
     if why := missing(Tier.BUBBLEWRAP):
         pytest.skip(f"bubblewrap: {why}")
+    only(Tier.BUBBLEWRAP, monkeypatch)
     removed = []
     monkeypatch.setattr(Cgroup, "remove", lambda group: removed.append(group))
     monkeypatch.setattr("turnwise.sandbox.bubblewrap.make", lambda *_: Cgroup(()))
@@ -294,6 +301,7 @@ def test_a_control_group_that_cannot_be_joined_is_not_used(tmp_path, monkeypatch
 def test_without_control_groups_every_process_has_its_limits(monkeypatch):
     if why := missing(Tier.BUBBLEWRAP):
         pytest.skip(f"bubblewrap: {why}")
+    only(Tier.BUBBLEWRAP, monkeypatch)
     monkeypatch.setattr("turnwise.sandbox.bubblewrap.make", lambda *_: None)
     with BlockingSandbox(SandboxPolicy(memory_mb=200, disk_mb=100, processes=20)) as box:
         ran = box.exec("ulimit -v; python3 -c 'bytearray(300 * 2**20)'")
@@ -391,7 +399,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="u
 def test_the_example_of_the_page_runs():
     if why := missing(Tier.BUBBLEWRAP):
         pytest.skip(f"bubblewrap: {why}")
-    block = re.search(r"(?:^    .*\n|^\n)+", PAGE.split("yours may.", 1)[1], re.MULTILINE)
+    block = re.search(r"(?:^    .*\n|^\n)+", PAGE.split("## Tiers", 1)[0].split("# Sandboxes", 1)[1], re.MULTILINE)
     assert "BlockingSandbox" in block[0]
     exec(compile(textwrap.dedent(block[0]), "sandbox.md", "exec"), {})
 

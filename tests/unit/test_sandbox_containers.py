@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,7 +17,9 @@ from turnwise.errors import UserError
 from turnwise.sandbox import Tier
 from turnwise.sandbox.cgroup import Kernel, is_usable, make
 from turnwise.sandbox.container import configuration
+from turnwise.sandbox.images import base_image
 from turnwise.sandbox.labels import is_gone, is_of_another_boot, new_labels, owner
+from turnwise.sandbox.podman import Podman, _words
 from turnwise.sandbox.policy import MIB, SandboxPolicy, interpreter
 from turnwise.sandbox.recipe import write_base
 from turnwise.sandbox.seccomp import DENIED, profile
@@ -60,6 +63,33 @@ def test_no_policy_weakens_a_container(policy, tier, volumes):
     assert all(each["ReadOnly"] and "docker.sock" not in each["Source"] for each in host["Mounts"])
     assert all("size=" in options and "nosuid" in options for options in host["Tmpfs"].values())
     assert {"/workspace", "/tmp", "/sys", *volumes} == {*host["Tmpfs"]}
+
+
+@given(POLICIES, st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_no_policy_weakens_a_container_of_podmans(policy, has_limits):
+    podman = Podman(("podman",), {}, has_limits)
+    words = _words(podman, policy, "x", {"a": "b"}, base_image("sha256:0"), in_all=has_limits)
+    told = json.loads(words[-1])
+    line = " ".join(words[: words.index("sha256:0")])
+    for wanted in (
+        "--network none",
+        "--cap-drop ALL",
+        "--security-opt no-new-privileges",
+        "--read-only ",
+        "--ipc private",
+    ):
+        assert wanted in line
+    assert not re.search(r"--(privileged|device|cap-add|volume|pid|userns|publish)[ =]", line)
+    assert int(words[words.index("--user") + 1].split(":")[0]) >= 1000
+    assert told["denied"]
+    if has_limits:
+        assert f"--memory-swap {words[words.index('--memory') + 1]}" in line
+        assert f"--pids-limit {policy.processes + 2}" in line
+    else:
+        assert told["limits"]["RLIMIT_AS"] == policy.memory_mb * MIB
+        assert told["limits"]["RLIMIT_NPROC"] == policy.processes
+    assert all(",ro=true" in word for word in words if word.startswith("type=bind"))
 
 
 def test_the_profile_of_docker_denies_what_bubblewraps_filter_denies_and_what_is_not_known():
