@@ -354,7 +354,7 @@ def test_an_inside_that_lies_is_ended_and_nothing_is_believed(lie):
 
 def test_a_refusal_comes_through_a_process_border_as_it_is():
     sent = FileRefused("a/b", Reason.TOO_LARGE)
-    came = pickle.loads(pickle.dumps(sent))
+    came = pickle.loads(pickle.dumps(sent))  # noqa: S301 - our own
     assert (came.path, came.reason, str(came)) == ("a/b", Reason.TOO_LARGE, "a/b: too large")
 
 

@@ -2,8 +2,8 @@
 
 Everything inside lives in memory and ends with one process, so that nothing is left to be cleaned up, whoever was
 killed: files are in a tmpfs of the policy's size, processes in a namespace whose first one is `inside.py`. It ends when
-the pipe to the process that opened it closes. `--die-with-parent` would be worse: a bwrap that dies between the birth of
-its child and the word to go on leaves that child waiting for ever.
+the pipe to the process that opened it closes. `--die-with-parent` would be worse: a bwrap that dies between the birth
+of its child and the word to go on leaves that child waiting for ever.
 
 Where this process is root, `inside.py` becomes a user of its own before anything else, so that a way
 out leads to nobody; else a namespace of users hides this process's.
@@ -92,17 +92,7 @@ async def open_bubblewrap(policy: SandboxPolicy) -> Served:
         said = ours.enter_context(tempfile.TemporaryFile())
         cgroup = make(policy)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *_command(policy, passed, has_cgroup=cgroup is not None),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=said,
-                env={},
-                cwd="/",
-                pass_fds=passed.numbers,
-                start_new_session=True,
-                limit=MIB,
-            )
+            process = await _born(_command(policy, passed, has_cgroup=cgroup is not None), said, passed.numbers)
         except BaseException as error:
             if cgroup is not None:
                 cgroup.remove()
@@ -121,6 +111,29 @@ async def open_bubblewrap(policy: SandboxPolicy) -> Served:
                 raise SandboxLost(f"bubblewrap did not start: {_text(said)}") from error
             raise
         return await Served(Tier.BUBBLEWRAP, policy, link).begin(lambda: _text(said))
+
+
+async def _born(words: list[str], said: IO[bytes], passed: list[int]) -> asyncio.subprocess.Process:
+    """Return the process of bwrap; one whose start is given up is killed with its child, which asyncio would leave."""
+    pipe = asyncio.subprocess.PIPE
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *words,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=said,
+            env={},
+            cwd="/",
+            pass_fds=passed,
+            start_new_session=True,
+            limit=MIB,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await BubblewrapLink(await starting, None).close()
+        raise
 
 
 class Passed:
