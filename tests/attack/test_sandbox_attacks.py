@@ -487,7 +487,7 @@ def children(process: int) -> list[int]:
 def test_an_owner_killed_in_the_middle_of_starts_leaves_no_process(tmp_path):
     if why := missing(Tier.BUBBLEWRAP):
         pytest.skip(f"bubblewrap: {why}")
-    for _ in range(12):
+    for _ in range(8):
         owner = subprocess.Popen(
             [sys.executable, "-c", OPENS_WHEN_TOLD, "bubblewrap", str(tmp_path)],
             stdin=subprocess.PIPE,

@@ -88,17 +88,7 @@ async def open_bubblewrap(policy: SandboxPolicy) -> Served:
         said = ours.enter_context(tempfile.TemporaryFile())
         cgroup = make(policy)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *_command(policy, passed, has_cgroup=cgroup is not None),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=said,
-                env={},
-                cwd="/",
-                pass_fds=passed.numbers,
-                start_new_session=True,
-                limit=MIB,
-            )
+            process = await _born(_command(policy, passed, has_cgroup=cgroup is not None), said, passed.numbers)
         except BaseException as error:
             if cgroup is not None:
                 cgroup.remove()
@@ -117,6 +107,29 @@ async def open_bubblewrap(policy: SandboxPolicy) -> Served:
                 raise SandboxLost(f"bubblewrap did not start: {_text(said)}") from error
             raise
         return await Served(Tier.BUBBLEWRAP, policy, link).begin(lambda: _text(said))
+
+
+async def _born(words: list[str], said: IO[bytes], passed: list[int]) -> asyncio.subprocess.Process:
+    """Return the process of bwrap; one whose start is given up is killed with its child, which asyncio would leave."""
+    pipe = asyncio.subprocess.PIPE
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *words,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=said,
+            env={},
+            cwd="/",
+            pass_fds=passed,
+            start_new_session=True,
+            limit=MIB,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await BubblewrapLink(await starting, None).close()
+        raise
 
 
 class Passed:
