@@ -32,7 +32,10 @@ MAX_PROBES, MAX_TELLING = 8, 4
 MAX_VALUE = 2000
 """Characters of what a call gives, as JSON."""
 
-CALLS_S = 20.0
+CALLS_S = 300.0
+LIMITED = ("/bin/sh", "-c", 'ulimit -t 10; exec "$0" "$@"')
+"""Seconds of the processor for the calls of one function: a busy machine changes nothing."""
+
 NO_VALUE = object()
 
 
@@ -65,7 +68,7 @@ class Prober:
             for path, text in (texts or {}).items():
                 await self._box.write(path, text.encode())
             ran = await self._box.exec(
-                [*PYTHON, "-s", "-S", "-B", f"{kit_folder()}/{PROGRAMS}/calls.py"],
+                [*LIMITED, *PYTHON, "-s", "-S", "-B", f"{kit_folder()}/{PROGRAMS}/calls.py"],
                 stdin=json.dumps(told).encode(),
                 env={"PYTHONHASHSEED": str(seed)},
                 deadline_s=CALLS_S,

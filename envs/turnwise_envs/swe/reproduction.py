@@ -97,12 +97,12 @@ def _is_assertion(node: ast.stmt) -> bool:
 def _text(tree: ast.Module, found: Sequence[ast.stmt], lines: Sequence[str], dropped: frozenset[int]) -> str:
     """Return the file: what the test needs of the module, and the test, in their order."""
     parts: list[tuple[int, list[str]]] = []
-    wanted = _used(found[-1])
+    wanted = _used(found[-1], dropped)
     if len(found) > 1:
         head = found[0]
         assert isinstance(head, ast.ClassDef)
         kept = [node for node in head.body if node is found[-1] or not _is_test(node)]
-        wanted |= set().union(*(_used(node) for node in kept), *(_used(base) for base in head.bases))
+        wanted |= set().union(*(_used(node, dropped) for node in kept), *(_used(base) for base in head.bases))
         wanted |= {name for node in head.decorator_list for name in _used(node)}
         parts.append((_first(head), [line for number, line in _class(head, kept, lines) if number not in dropped]))
     else:
@@ -143,9 +143,10 @@ def _binds(node: ast.stmt) -> set[str]:
     return names
 
 
-def _used(node: ast.AST) -> set[str]:
-    found = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-    return found | {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}  # fixtures
+def _used(node: ast.AST, dropped: frozenset[int] = frozenset()) -> set[str]:
+    """Return the names that some code needs, its parameters among them: they are fixtures."""
+    names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and inner.lineno not in dropped}
+    return names | {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}
 
 
 def _is_test(node: ast.stmt) -> bool:
