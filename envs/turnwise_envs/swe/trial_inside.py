@@ -11,6 +11,7 @@ Nothing here is trusted for a verdict: what is kept is proven afterwards by the 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import importlib.util
@@ -54,7 +55,7 @@ def main() -> None:
     Seen.pytest_runtest_call = pytest.hookimpl(wrapper=True)(Seen.pytest_runtest_call)  # type: ignore[method-assign]
     for variant in told["variants"]:
         with changed(variant["texts"]):
-            result = apart(lambda variant=variant: tried(told, variant), variant["limit_s"], told["memory_mb"])
+            result = apart(functools.partial(tried, told, variant), variant["limit_s"], told["memory_mb"])
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
 
