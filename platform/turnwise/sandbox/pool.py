@@ -86,7 +86,7 @@ class Shelf:
     """The sandboxes of one policy."""
 
     policy: SandboxPolicy
-    field: str  # where the policy stands, for messages
+    named: str  # where the policy stands, for messages
     ready: deque[Sandbox] = field(default_factory=deque)
     waiting: deque[asyncio.Future[Sandbox]] = field(default_factory=deque)
     num_starting: int = 0
@@ -263,7 +263,7 @@ class SandboxPool:
             async with self._starts:
                 await self._pace()
                 began = time.monotonic()
-                box = await self._open_one(shelf.policy, shelf.field)
+                box = await self._open_one(shelf.policy, shelf.named)
         except Exception as error:  # noqa: BLE001 - a border: what a start can raise is told to who waits
             self._measures.num_failed_starts += 1
             self._num_open -= 1

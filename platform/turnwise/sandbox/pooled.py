@@ -60,7 +60,11 @@ class PooledSandbox:
         """Run a command; see `Sandbox.exec`."""
         words = [command] if isinstance(command, str) else list(command)
         check_texts([cwd, *words, *(env or {}), *(env or {}).values()])
-        asked = {"command": command if isinstance(command, str) else words, "cwd": cwd, "env": dict(env or {})}
+        asked: dict[str, Any] = {
+            "command": command if isinstance(command, str) else words,
+            "cwd": cwd,
+            "env": dict(env or {}),
+        }
         asked |= {"stdin": stdin, "deadline_s": deadline_s, "output_bytes": output_bytes}
         ran: Ran = await self._call("exec", self._wall_s + QUEUE_S, **asked)
         return ran

@@ -68,7 +68,7 @@ class Served:
         check_texts([cwd, *argv, *(env or {}), *(env or {}).values()])
         most = min(self._policy.output_kb * 1024, _given(output_bytes, 2**62))
         limit_s = min(self._policy.wall_s, _given(deadline_s, 1e18))
-        wanted = {"op": "run", "argv": argv, "cwd": cwd, "env": dict(env or {})}
+        wanted: dict[str, Any] = {"op": "run", "argv": argv, "cwd": cwd, "env": dict(env or {})}
         wanted |= {"deadline_s": limit_s, "output_bytes": most}
         num_refused = 0
         if self._gate is not None:
