@@ -25,7 +25,7 @@ MAX_REPRODUCTION = 60
 MAX_CUT = 3
 """Failing tests that are tried as a reproduction."""
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 40.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
