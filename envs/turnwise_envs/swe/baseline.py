@@ -8,7 +8,7 @@ one of them, no test file may be read at all.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from turnwise.errors import UserError
@@ -35,9 +35,9 @@ class Baseline:
     reached: Mapping[Place, Mapping[str, Reached]]  # function to the tests that run it, and how
     num_ran: int  # tests that there are
 
-    def seconds(self, names: object) -> float:
+    def seconds(self, names: Iterable[str]) -> float:
         """Return the seconds that tests take."""
-        return sum(self.tests[name].seconds for name in names)  # type: ignore[attr-defined]
+        return sum(self.tests[name].seconds for name in names)
 
 
 async def measure(wanted: str, package: Package, trials: Trials) -> Baseline:

@@ -11,6 +11,7 @@ Nothing here is trusted for a verdict: what is kept is proven afterwards by the 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import importlib.util
@@ -54,7 +55,7 @@ def main() -> None:
     Seen.pytest_runtest_call = pytest.hookimpl(wrapper=True)(Seen.pytest_runtest_call)  # type: ignore[method-assign]
     for variant in told["variants"]:
         with changed(variant["texts"]):
-            result = apart(lambda variant=variant: tried(told, variant), variant["limit_s"], told["memory_mb"])
+            result = apart(functools.partial(tried, told, variant), variant["limit_s"], told["memory_mb"])
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
 
@@ -113,21 +114,21 @@ def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
         finally:
             os._exit(0)
     os.close(write)
-    said = received(read, time.monotonic() + WALL * limit_s)
+    answer = received(read, time.monotonic() + WALL * limit_s)
     os.close(read)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    if said is None:
+    if answer is None:
         return {"hung": True}
-    return json.loads(said) if said else {"died": True}
+    return json.loads(answer) if answer else {"died": True}
 
 
 def received(descriptor: int, until: float) -> bytes | None:
     """Return all that is written until the end, None if that does not come in time."""
-    parts = []
+    parts: list[bytes] = []
     while (left := until - time.monotonic()) > 0:
         if select.select([descriptor], [], [], left)[0]:
             part = os.read(descriptor, CHUNK)
