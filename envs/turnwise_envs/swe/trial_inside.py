@@ -113,16 +113,16 @@ def apart(work: Callable[[], Result], limit_s: float, memory_mb: int) -> Result:
         finally:
             os._exit(0)
     os.close(write)
-    said = received(read, time.monotonic() + WALL * limit_s)
+    answer = received(read, time.monotonic() + WALL * limit_s)
     os.close(read)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    if said is None:
+    if answer is None:
         return {"hung": True}
-    return json.loads(said) if said else {"died": True}
+    return json.loads(answer) if answer else {"died": True}
 
 
 def received(descriptor: int, until: float) -> bytes | None:
