@@ -168,7 +168,8 @@ def test_every_test_that_the_architecture_names_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["architecture.md", "configuration.md", "credit.md", "environments.md", "rewards.md", "sandbox.md", "swe.md"]
+    "name",
+    ["architecture.md", "configuration.md", "credit.md", "environments.md", "rewards.md", "sandbox.md", "swe.md"],
 )
 def test_links_and_paths_lead_somewhere(name: str) -> None:
     text = page(name)
