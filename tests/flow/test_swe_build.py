@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 
@@ -168,6 +169,18 @@ def test_the_command_prints_its_table(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert "2 tasks in 1 files" in ran.stdout
     assert "oddments==local" in " ".join(ran.stdout.split())
+
+
+def test_an_interrupt_keeps_the_packages_that_are_done(tmp_path):
+    words = [word for name in ("first", "second") for word in ("--package", write_package(tmp_path / name))]
+    command = [sys.executable, "-m", "turnwise", "swe", "build", *words, "--output", str(tmp_path / "out")]
+    with subprocess.Popen([*command, "--bugs", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        next(line for line in run.stdout if line.startswith("second: ") and "pass each time" in line)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert (run.returncode, said) == (130, "error: interrupted\n")
+    assert load_tasks(tmp_path / "out" / "first.jsonl")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["first.jsonl", "repos"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from turnwise.sandbox import SandboxLost
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise_envs.swe.changes import Edits
 from turnwise_envs.swe.grade import Verdict, grade
@@ -69,4 +70,8 @@ def _edits(case: Case) -> Edits:
 
 
 async def _graded(case: Case, edits: Edits, policy: SandboxPolicy) -> Verdict:
-    return await grade(case, edits, policy, rng=random.Random(case.task.instance_id))
+    """Return a verdict; a sandbox that is lost is replaced once."""
+    try:
+        return await grade(case, edits, policy, rng=random.Random(case.task.instance_id))
+    except SandboxLost:
+        return await grade(case, edits, policy, rng=random.Random(case.task.instance_id))
