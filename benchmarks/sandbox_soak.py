@@ -25,6 +25,9 @@ import machine
 import private_docker
 from turnwise.sandbox import SandboxLost, Tier
 from turnwise.sandbox.daemon import daemon, unreachable
+from turnwise.sandbox.labels import OWNER
+from turnwise.sandbox.podman import called
+from turnwise.sandbox.podman import found as podman
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.reaper import containers
 from turnwise.sandbox.tiers import missing, open_tier
@@ -108,13 +111,20 @@ def counts(folder: Path) -> dict[str, int]:
     root = str(Path(daemon().api.info()["DockerRootDir"]).parent) if has_docker else "/nowhere"
     mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     return {
-        "containers": len(containers(daemon())) if has_docker else 0,
+        "containers": (len(containers(daemon())) if has_docker else 0) + num_podman_containers(),
         "processes": len(below(os.getpid())),
         "control groups": sum(1 for each in (mine, f"*/{mine}") for _ in Path("/sys/fs/cgroup").glob(each)),
         "mounts": sum(f" {root}/" in line for line in mounts),
         "temporary files": len(list(folder.iterdir())),
         "descriptors": len(os.listdir("/proc/self/fd")),
     }
+
+
+def num_podman_containers() -> int:
+    """Count Podman's containers of ours, running or not."""
+    if missing(Tier.PODMAN):
+        return 0
+    return len(called(podman(), ["ps", "--all", "--quiet", "--filter", f"label={OWNER}"]).split())
 
 
 def below(process: int) -> set[int]:

@@ -22,7 +22,7 @@ import pytest
 from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
 from turnwise.sandbox.daemon import daemon, state, unreachable
 from turnwise.sandbox.labels import OWNER
-from turnwise.sandbox.podman import _call
+from turnwise.sandbox.podman import called
 from turnwise.sandbox.podman import found as found_podman
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import missing, open_tier
@@ -348,7 +348,7 @@ def held_containers(tier: Tier) -> dict[str, int]:
     """Return our containers, and the first process of each; on a daemon of the tests' own there are no others."""
     if tier is Tier.PODMAN:
         words = ["ps", "--all", "--filter", f"label={OWNER}", "--format", "{{.ID}} {{.Pid}}"]
-        lines = _call(found_podman(), words).splitlines()
+        lines = called(found_podman(), words).splitlines()
         return {line.split()[0]: int(line.split()[1]) for line in lines}
     if unreachable():
         return {}

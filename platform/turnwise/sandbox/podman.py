@@ -82,7 +82,7 @@ class PodmanLink(PipeLink):
         how = await super().close()
         words = ["rm", "--force", "--ignore", "--time", "0", self._name]
         with contextlib.suppress(SandboxLost):  # it is being removed
-            await asyncio.to_thread(_call, self._podman, words)
+            await asyncio.to_thread(called, self._podman, words)
         if self.cgroup is not None:
             await asyncio.to_thread(self.cgroup.remove)
         return how
@@ -125,7 +125,7 @@ def _found(name: str, user: int) -> Podman:
         prefix = ("setpriv", "--reuid", str(entry.pw_uid), "--regid", str(entry.pw_gid), "--init-groups")
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": entry.pw_dir}
     podman = Podman((*prefix, "podman"), env, has_limits=False)
-    info = json.loads(_call(podman, ["info", "--format", "json"]))["host"]
+    info = json.loads(called(podman, ["info", "--format", "json"]))["host"]
     if not info["security"]["rootless"]:
         raise SandboxLost("Podman is not rootless here")
     if sum(each["size"] for each in info["idMappings"]["uidmap"] or []) < FIRST_UID + NUM_UIDS:
@@ -137,7 +137,7 @@ def _found(name: str, user: int) -> Podman:
 def find_base(podman: Podman) -> str | None:
     """Return the id of the newest base image of this machine's Python, None if there is none."""
     words = ["images", "--no-trunc", "--quiet", "--sort", "created", "--filter", f"label={BASE}={signature()}"]
-    ids = _call(podman, words).split()
+    ids = called(podman, words).split()
     return ids[0] if ids else None
 
 
@@ -145,9 +145,9 @@ def build_base_for_podman() -> tuple[str, bool]:
     """Make the base image unless one with this content is there; return its name, and whether it was made."""
     podman = found()
     with written_base() as (file, name):
-        is_new = not _call(podman, ["images", "--quiet", name]).strip()
+        is_new = not called(podman, ["images", "--quiet", name]).strip()
         if is_new:
-            _call(podman, ["import", "--change", f'LABEL {BASE}="{signature()}"', "-", name], stdin=file)
+            called(podman, ["import", "--change", f'LABEL {BASE}="{signature()}"', "-", name], stdin=file)
     return name, is_new
 
 
@@ -214,10 +214,10 @@ def _words(
 
 def _join(podman: Podman, name: str, group: Cgroup) -> None:
     """Put the container's first process into a group of ours."""
-    group.add(int(_call(podman, ["inspect", "--format", "{{.State.Pid}}", name])))
+    group.add(int(called(podman, ["inspect", "--format", "{{.State.Pid}}", name])))
 
 
-def _call(podman: Podman, words: Sequence[str], stdin: Any = subprocess.DEVNULL) -> str:
+def called(podman: Podman, words: Sequence[str], stdin: Any = subprocess.DEVNULL) -> str:
     """Run Podman to its end and return what it wrote; SandboxLost if it fails."""
     try:
         done = subprocess.run(
