@@ -38,7 +38,7 @@ CONFIG = SandboxConfig(pool=1, warm=8, max_open=32, starts_per_s=1000.0)
 AT_ONCE = (1, 4, 16)
 NUM_COMMANDS = 5
 PAUSE_S = 0.5
-"""Seconds between two leases in which the pool opens another sandbox."""
+"""Seconds before and after a lease, in which the pool opens another sandbox."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,8 +60,10 @@ async def measured(repetitions: int) -> dict[str, Any]:
     for name, actor in sandboxes.actors.items():
         await started(name, actor, 60.0)
     leasing = Leasing([RemotePool(name) for name in sandboxes.actors], "benchmark")
+    bare = await bare_call(sandboxes.actors["sandbox:0"], repetitions)
     times = [await timed(source_of, repetitions) for source_of in (open_sandbox, leasing.open)]
-    figures = {name: (times[0][name], times[1][name]) for name in times[0]}
+    figures = {"bare call of an actor, ms": (0.0, bare)}
+    figures |= {name: (times[0][name], times[1][name]) for name in times[0]}
     for count in AT_ONCE:
         rates = [await rate(source_of, count, repetitions) for source_of in (open_sandbox, leasing.open)]
         figures[f"episodes a second, {count} at once"] = (rates[0], rates[1])
@@ -69,6 +71,17 @@ async def measured(repetitions: int) -> dict[str, Any]:
     metrics = sandboxes.metrics()
     await sandboxes.close()
     return {"repetitions": repetitions, "pool": dataclasses.asdict(CONFIG), "figures": figures, "metrics": metrics}
+
+
+async def bare_call(actor: Any, repetitions: int) -> float:
+    """Return the median of a call that does nothing, in ms."""
+    times = []
+    for _ in range(repetitions):
+        await asyncio.sleep(PAUSE_S / 10)
+        began = time.perf_counter()
+        await actor.ping.remote()
+        times.append(1000.0 * (time.perf_counter() - began))
+    return statistics.median(times)
 
 
 async def timed(open_one: Callable[..., Awaitable[Sandbox]], repetitions: int) -> dict[str, float]:
@@ -85,6 +98,7 @@ async def timed(open_one: Callable[..., Awaitable[Sandbox]], repetitions: int) -
     for _ in range(repetitions):
         await asyncio.sleep(PAUSE_S)
         box: Sandbox = await take("sandbox", lambda: open_one(SandboxPolicy()))
+        await asyncio.sleep(PAUSE_S)
         await take("command", lambda: box.exec(["true"]))  # noqa: B023 - awaited at once
         await take("write 64 KiB", lambda: box.write("f", bytes(65536)))  # noqa: B023
         await take("read 64 KiB", lambda: box.read("f"))  # noqa: B023

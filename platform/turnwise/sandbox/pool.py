@@ -38,6 +38,9 @@ CLOSE_S = 30.0
 PAUSE_S = 1.0
 """Seconds after a start that failed before one is tried again without anybody waiting."""
 
+STOCK_S = 0.03
+"""Seconds for which a start that nobody waits for is put off, so that it does not hold up who was just given one."""
+
 LOOKS = 8
 """Looks for silent holders within the silence that is allowed."""
 
@@ -124,6 +127,7 @@ class SandboxPool:
         self._next_start = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
+        self._stocking: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._measures = Measures()
 
@@ -233,6 +237,13 @@ class SandboxPool:
         for shelf in shelves:
             while len(shelf.waiting) > shelf.num_starting and self._has_room(shelf):
                 self._start(shelf)
+        if self._stocking is None and not self._is_closed:
+            self._stocking = asyncio.get_running_loop().call_later(STOCK_S, self._stock)
+
+    def _stock(self) -> None:
+        """Start what should be open before it is wanted."""
+        self._stocking = None
+        shelves = [] if self._is_closed else list(reversed(self._shelves.values()))
         for shelf in shelves[:NUM_POLICIES]:
             while self._wants_more(shelf):
                 self._start(shelf)
