@@ -36,6 +36,7 @@ OPEN_TO_PLUGINS = {
     "turnwise.sandbox",
     "turnwise.sandbox.blocking",
     "turnwise.sandbox.policy",
+    "turnwise.sandbox.source",
     "turnwise.sandbox.tiers",
     "turnwise.tasks",
 }

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from turnwise.sandbox import FileRefused, Sandbox
 from turnwise.sandbox.policy import SandboxPolicy
-from turnwise.sandbox.tiers import open_sandbox
+from turnwise.sandbox.source import open_here
 from turnwise_envs.swe.canaries import plant
 from turnwise_envs.swe.changes import Edits, apply, verify
 from turnwise_envs.swe.probes import failed_probes
@@ -75,7 +75,7 @@ async def grade(
     planted = plant(trusted, case.task.tests, rng or random.Random())
     program = {path: data for path, data in apply(case.trusted, verified.taken).items() if not case.is_test(path)}
     limits = {"deadline_s": _recipe_s(case) or deadline_s, "test_s": test_s}
-    box = await open_sandbox(with_kit(policy), field)
+    box = await open_here(with_kit(policy), field)
     try:
         wrong = await _probed(box, case, program, deadline_s)
         await _fill(box, case, {**program, **trusted, **planted.files})

@@ -7,7 +7,7 @@ outcome: a program could make its own reproduction end well, so weigh the channe
 from __future__ import annotations
 
 from turnwise.sandbox.policy import SandboxPolicy
-from turnwise.sandbox.tiers import open_sandbox
+from turnwise.sandbox.source import open_here
 from turnwise_envs.swe.changes import Edits, apply
 from turnwise_envs.swe.grade import REPOSITORY, blocking, with_kit
 from turnwise_envs.swe.repository import Case, pack
@@ -23,7 +23,7 @@ async def _reproduces(case: Case, taken: Edits, policy: SandboxPolicy, deadline_
     recipe = case.task.recipe
     if recipe is None or not recipe.reproduction:
         return True
-    box = await open_sandbox(with_kit(policy))
+    box = await open_here(with_kit(policy))
     try:
         files = apply(case.workspace, taken)
         await box.restore(pack(files, case.executable, folder=REPOSITORY, keep=lambda _: True))
