@@ -45,6 +45,9 @@ FIRST_UID, NUM_UIDS = 1000, 60_000
 
 CALL_S = 60.0
 
+REMOVALS = 3
+"""Attempts to remove a container."""
+
 
 @dataclass(frozen=True, slots=True)
 class Podman:
@@ -80,9 +83,11 @@ class PodmanLink(PipeLink):
 
     async def _removed(self) -> str:
         how = await super().close()
-        words = ["rm", "--force", "--ignore", "--time", "0", self._name]
-        with contextlib.suppress(SandboxLost):  # it is being removed
-            await asyncio.to_thread(called, self._podman, words)
+        for _ in range(REMOVALS):
+            with contextlib.suppress(SandboxLost):  # it is being removed, and Podman is at odds with itself
+                words = ["rm", "--force", "--ignore", "--time", "0", self._name]
+                await asyncio.to_thread(called, self._podman, words)
+                break
         if self.cgroup is not None:
             await asyncio.to_thread(self.cgroup.remove)
         return how
