@@ -151,6 +151,13 @@ def test_this_machines_own_addresses_are_known() -> None:
         assert is_own(ipaddress.ip_address(probe.getsockname()[0]))
 
 
+def test_an_address_of_the_internet_that_is_this_machines_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert AllowList([]).may_reach("8.8.8.8", 443)
+    monkeypatch.setattr("turnwise.sandbox.network.is_own", lambda address: str(address) == "8.8.8.8")
+    assert not AllowList([]).may_reach("8.8.8.8", 443)
+    assert AllowList(["8.8.8.8:443"]).may_reach("8.8.8.8", 443), "unless the list says so"
+
+
 def test_an_address_of_the_list_is_reached_at_its_port_alone() -> None:
     listed = AllowList(["127.0.0.1:8080"])
     assert listed.may_reach("127.0.0.1", 8080)
