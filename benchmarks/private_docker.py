@@ -92,7 +92,12 @@ class PrivateDocker:
                 os.close(held)
 
     def clear(self) -> None:
-        """Take away what a daemon leaves mounted."""
+        """Take away what a killed daemon leaves: the processes that held its containers, and mounts."""
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes()
+                if b"containerd-shim" in words and f"{self.folder}/".encode() in words:
+                    os.kill(int(entry.name), signal.SIGKILL)
         for line in reversed(Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()):
             if line.split(" ")[1].startswith(f"{self.folder}/"):
                 subprocess.run(["umount", "--lazy", line.split(" ")[1]], check=False, capture_output=True)
