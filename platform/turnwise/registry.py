@@ -55,8 +55,13 @@ def register(kind: str, name: str) -> Callable[[Item], Item]:
 
 
 def register_path(kind: str, name: str, path: str) -> None:
-    """Register what stands at `module:attribute`, imported at its first look-up; ValueError if the name is taken."""
-    register(kind, name)(LazyItem(path))
+    """Register what stands at `module:attribute`, imported at its first look-up; ValueError if the name is taken.
+
+    Registering the same once more is harmless: environments' packages are registered by whoever needs them.
+    """
+    item = LazyItem(path)
+    if kind not in _items or _items[kind].get(name) != item:
+        register(kind, name)(item)
 
 
 @dataclass(frozen=True, slots=True)

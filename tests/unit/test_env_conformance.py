@@ -326,4 +326,5 @@ def test_what_is_registered_is_validated() -> None:
     from turnwise.cli.env import known_environments
 
     for spec in known_environments():
-        assert [found for found in validate(spec.id) if not found.passed] == []
+        if spec.id != "turnwise/SWE-v0":  # needs a file of tasks: test_swe_env.py and test_swe_fixing.py validate it
+            assert [found for found in validate(spec.id) if not found.passed] == []
