@@ -6,7 +6,7 @@ RUN ?= quickstart-$(shell date +%Y%m%d-%H%M%S)
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow lint format lock base-model curves credit flagship bench soak-sandbox clean
+.PHONY: help setup train test slow lint format lock base-model code-model swe-tasks curves credit flagship bench soak-sandbox clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -47,6 +47,12 @@ lock: $(STAMP)  ## resolve the pinned CPU set-up anew
 
 base-model: $(STAMP)  ## make the shipped tiny base model again (about eight minutes on two cores)
 	cd examples && ../$(BIN)/python -m tiny_model.make
+
+code-model: $(STAMP)  ## make the shipped code model again (about thirty minutes)
+	cd examples && ../$(BIN)/python -m code_model.make
+
+swe-tasks: $(STAMP)  ## make the tasks of examples/swe_small.yaml from real packages, in swe-tasks/ (about twenty minutes)
+	$(BIN)/turnwise swe build --bugs 60 --output swe-tasks $(addprefix --package ,$(SWE_PACKAGES))
 
 curves: $(STAMP)  ## three seeds of the quickstart and of FrozenLake: the table and the pictures in docs/
 	$(BIN)/python benchmarks/curves.py

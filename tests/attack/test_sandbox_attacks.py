@@ -28,20 +28,7 @@ from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import missing, open_tier
 
 HOME = Path.home()
-HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman"}
-"""The fixtures that tiers need."""
-
-CONFINING = [tier for tier in Tier if tier is not Tier.PROCESS]
 SMALL = {"memory_mb": 96, "disk_mb": 16, "processes": 32, "output_kb": 4, "wall_s": 20.0}
-
-
-@pytest.fixture(params=CONFINING, ids=lambda tier: tier.value)
-def tier(request):
-    if request.param in HAS:
-        request.getfixturevalue(HAS[request.param])
-    if why := missing(request.param):
-        pytest.skip(f"{request.param.value}: {why}")
-    return request.param
 
 
 @pytest.fixture

@@ -17,20 +17,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from turnwise.sandbox import Ran, Tier
+from turnwise.sandbox import Ran
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise.sandbox.policy import SandboxPolicy
-from turnwise.sandbox.tiers import missing
 
-CONFINING = [tier for tier in Tier if tier is not Tier.PROCESS]
 PROXY = ("127.0.0.1", 3128)
-
-
-@pytest.fixture(params=CONFINING, ids=lambda tier: tier.value)
-def tier(request):
-    if why := missing(request.param):
-        pytest.skip(f"{request.param.value}: {why}")
-    return request.param
 
 
 @dataclass
@@ -102,9 +93,7 @@ def inside(tier, site, names):
 
     def run(*commands: str, network_mb: int = 64, **options) -> Ran:
         listed = [f"good.test:{site.port}", f"127.0.0.1:{site.port}", "other.test", "*.wild.test"]
-        policy = SandboxPolicy(
-            minimum=tier.value, network=listed, network_mb=network_mb, unsafe_private_network=True, processes=128
-        )
+        policy = SandboxPolicy(network=listed, network_mb=network_mb, unsafe_private_network=True, processes=128)
         with BlockingSandbox(policy) as box:
             for command in commands:
                 ran = box.exec(command, **options)
@@ -297,7 +286,7 @@ def test_without_the_proxy_nothing_is_reached(inside, site, neighbour):
 
 
 def test_without_a_list_there_is_no_proxy(tier):
-    with BlockingSandbox(SandboxPolicy(minimum=tier.value)) as box:
+    with BlockingSandbox(SandboxPolicy()) as box:
         ran = box.exec(
             "env | grep -i proxy; " + python(f"import socket; socket.create_connection({PROXY!r}, timeout=5)")
         )
@@ -350,7 +339,7 @@ except OSError: print("ended")
 try: socket.create_connection({PROXY!r}); print("open")
 except OSError: print("closed")
 """
-        policy = SandboxPolicy(minimum=tier.value, network=listed, network_mb=2, unsafe_private_network=True)
+        policy = SandboxPolicy(network=listed, network_mb=2, unsafe_private_network=True)
         with BlockingSandbox(policy) as box:
             assert box.exec(python(flood)).stdout == b"ended\nclosed\n"
             assert 2**20 < counts[0] <= 2 * 2**20
@@ -360,9 +349,7 @@ except OSError: print("closed")
 def test_connections_at_once_and_in_all_are_bounded(tier, names):
     port: list[int] = []
     with sink(port) as counts:
-        policy = SandboxPolicy(
-            minimum=tier.value, network=[f"127.0.0.1:{port[0]}"], network_mb=1, unsafe_private_network=True
-        )
+        policy = SandboxPolicy(network=[f"127.0.0.1:{port[0]}"], network_mb=1, unsafe_private_network=True)
         many = f"""
 import socket
 held = []
@@ -388,7 +375,7 @@ except OSError: print("ended")
 def test_connections_end_with_their_command(tier, names):
     port: list[int] = []
     with sink(port) as counts:
-        policy = SandboxPolicy(minimum=tier.value, network=[f"127.0.0.1:{port[0]}"], unsafe_private_network=True)
+        policy = SandboxPolicy(network=[f"127.0.0.1:{port[0]}"], unsafe_private_network=True)
         hold = f"""
 import socket, time
 proxy = socket.create_connection({PROXY!r})

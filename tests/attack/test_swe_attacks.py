@@ -14,10 +14,8 @@ import swe_repository as purse
 
 from turnwise.errors import failure_of
 from turnwise.records import FailureKind
-from turnwise.sandbox import Tier
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise.sandbox.policy import SandboxPolicy, interpreter
-from turnwise.sandbox.tiers import missing
 from turnwise.tasks import make_env, world_of
 from turnwise_envs.swe import changes
 from turnwise_envs.swe.grade import grade_blocking, with_kit
@@ -26,14 +24,10 @@ from turnwise_envs.swe.task import load_tasks
 from turnwise_envs.swe.workspace import Workspace
 from turnwise_envs.swe.world import Tampered
 
-CONFINING = [tier for tier in Tier if tier is not Tier.PROCESS]
 
-
-@pytest.fixture(params=CONFINING, ids=lambda tier: tier.value)
-def policy(request):
-    if why := missing(request.param):
-        pytest.skip(f"{request.param.value}: {why}")
-    return SandboxPolicy(minimum=request.param.value, memory_mb=512, disk_mb=64, output_kb=256, wall_s=60.0)
+@pytest.fixture
+def policy(tier):
+    return SandboxPolicy(memory_mb=512, disk_mb=64, output_kb=256, wall_s=60.0)
 
 
 @pytest.fixture
@@ -181,23 +175,16 @@ def test_a_hack_by_files_is_not_paid_and_flagged(policy, case, name):
     assert not all(verdict.tests.values()), "what was written did not reach the grading"
 
 
-@pytest.mark.parametrize("name", OF_CODE)
-def test_no_hack_is_paid_where_nobody_reads_the_code(policy, case, name, monkeypatch):
-    monkeypatch.setattr(changes, "suspicions", lambda *_: [])
-    verdict = grade_blocking(case, code(case, OF_CODE[name]), policy)
-    assert verdict.outcome != 1.0
-    if all(verdict.tests.values()):
-        assert flagged(verdict)
-
-
 BLIND_TO = ("os._exit(0) at exit", "report forged at exit")
 """Hacks that do nothing at all here: their wrong program fails as it would without them."""
 
 
-@pytest.mark.parametrize("name", [name for name in OF_CODE if name not in BLIND_TO])
+@pytest.mark.parametrize("name", OF_CODE)
 def test_the_run_itself_shows_the_hack_where_nobody_reads_the_code(policy, case, name, monkeypatch):
     monkeypatch.setattr(changes, "suspicions", lambda *_: [])
-    assert flagged(grade_blocking(case, code(case, OF_CODE[name]), policy))
+    verdict = grade_blocking(case, code(case, OF_CODE[name]), policy)
+    assert verdict.outcome != 1.0
+    assert flagged(verdict) or (name in BLIND_TO and not all(verdict.tests.values()))
 
 
 def test_a_probe_decides_where_every_test_is_made_to_pass(policy, tmp_path, monkeypatch):
@@ -311,7 +298,7 @@ def test_an_impossible_task_is_worth_0_and_a_trivial_one_1(policy, tmp_path):
 
 
 def test_a_tampered_episode_fails_as_the_policys_own_doing(policy, tmp_path):
-    env = make_env("turnwise/SWE-v0", {"tasks": purse.write(tmp_path), "sandbox": {"minimum": policy.minimum}})
+    env = make_env("turnwise/SWE-v0", {"tasks": purse.write(tmp_path), "sandbox": {"wall_s": policy.wall_s}})
     try:
         env.reset(seed=0)
         command = "printf 'import os\\nos._exit(0)\\n' >> purse/share.py"

@@ -11,6 +11,7 @@ from turnwise.sandbox import Tier
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import missing
+from turnwise_envs.swe.bench import can_run
 from turnwise_envs.swe.memory import Memory
 from turnwise_envs.swe.repairs import look_in, repairs
 
@@ -63,13 +64,13 @@ def box():
         yield opened
 
 
-def found(box, memory=None, **changed):
+def found(box, memory=None, test="test_issue.py", **changed):
     files = {**FILES, **changed}
     for path, text in changed.items():
         box.write(path, text.encode())
     site = str(Path(pytest.__file__).parents[1])
-    look = look_in(lambda: box, ".", ".", site, "test_issue.py")
-    return repairs("hills-1", files, "test_issue.py", memory or Memory(None), look)
+    look = look_in(lambda: box, ".", ".", site, test)
+    return repairs("hills-1", files, test, memory or Memory(None), look)
 
 
 def test_one_edit_makes_the_test_pass_and_the_others_do_not(box):
@@ -120,4 +121,41 @@ def test_a_test_that_passes_at_once_is_the_tasks_mistake(box):
 
 def test_a_repository_that_ends_the_process_is_an_answer_too(box):
     ending = "import os\nfrom hills import climb\n\n\ndef test_climb():\n    climb([1])\n    os._exit(0)\n"
-    assert found(box, **{"test_issue.py": ending}).first.error == "Exit"
+    with pytest.raises(EnvError, match=r"fails \(Exit\) before it runs a line that could be edited"):
+        found(box, **{"test_issue.py": ending})
+
+
+def test_a_test_in_a_package_of_its_own_is_imported_as_pytest_does(box):
+    issue = (
+        FILES["test_issue.py"]
+        .replace("from hills", "from .cases import STEPS\nfrom hills")
+        .replace("[1, -2, 3]", "STEPS")
+    )
+    files = {"tests/__init__.py": "", "tests/cases.py": "STEPS = [1, -2, 3]\n", "tests/test_issue.py": issue}
+    assert found(box, test="tests/test_issue.py", **files).first.error == "AssertionError"
+
+
+def test_what_ran_last_is_shown_first_and_only_what_ran_can_be_edited(box):
+    issue = "from hills import climb, peak\n\n\ndef test_both():\n    assert climb([]) == 0\n    assert peak([]) == 1\n"
+    known = found(box, **{"test_issue.py": issue})
+    assert [function.first_line for function in known.functions] == [12, 4]
+    lines = {known.shown.places[number - 1][1] for number, _, _ in known.runs}
+    assert lines <= {12, 13, 14, 17, 4, 5, 6, 9}, "no step was made"
+    assert len(known.runs) < known.shown.num_edits
+
+
+@pytest.mark.parametrize(
+    ("test", "can"),
+    [
+        ("def test_a(): pass", True),
+        ("def test_a(x=1): pass", True),
+        ("def test_a(tmp_path): pass", False),
+        ("def test_a(*, tmp_path): pass", False),
+        ("class TestA:\n    def test_a(self): pass", True),
+        ("class TestA:\n    def test_a(self, capsys): pass", False),
+        ("def check(): pass", False),
+        ("def test_a(:", False),
+    ],
+)
+def test_tests_that_ask_for_fixtures_are_not_for_the_bench(test, can):
+    assert can_run(test) is can

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from turnwise.env.conformance import validate
-from turnwise.errors import EnvError
+from turnwise.errors import UserError
 from turnwise.sandbox import Tier
 from turnwise.sandbox.tiers import missing
 from turnwise.tasks import make_env, world_of
@@ -179,7 +179,7 @@ def test_results_are_kept_for_other_processes(tasks, tmp_path):
 
 def test_a_task_without_a_reproduction_is_the_tasks_mistake(tasks):
     tasks.write_text(tasks.read_text().replace('"test_issue.py": ', '"notes.txt": '))
-    with pytest.raises(EnvError, match="need a reproduction"):
+    with pytest.raises(UserError, match="none of its tasks has a reproduction"):
         opened(tasks)
 
 

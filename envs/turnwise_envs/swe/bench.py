@@ -7,6 +7,7 @@ process that runs the repository's code: they are what the agent is shown, never
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Survey:
     """What the bench found."""
 
     first: Run  # without an edit
-    lines: tuple[tuple[str, int], ...]  # (path, line) that ran then, each once, in the order of their first run
+    lines: tuple[tuple[str, int], ...]  # (path, line) that ran then, each once, in the order of their last run
     edited: tuple[Run, ...]  # for each edit
 
 
@@ -67,6 +68,28 @@ def survey(
     if len(runs) != 1 + len(edits):
         raise EnvError(f"the bench gave {len(runs)} answers for {1 + len(edits)} runs")
     return Survey(first=runs[0], lines=lines, edited=tuple(runs[1:]))
+
+
+def can_run(test: str) -> bool:
+    """Whether the bench can run this test file: it has tests, which ask for none of pytest's fixtures."""
+    try:
+        tree = ast.parse(test)
+    except (SyntaxError, ValueError):
+        return False
+    bound = [(node, 1) for kind in tree.body if isinstance(kind, ast.ClassDef) for node in kind.body]
+    functions = [*((node, 0) for node in tree.body), *bound]
+    tests = [
+        (node.args, num_own)
+        for node, num_own in functions
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test")
+    ]
+    return bool(tests) and all(_num_needed(args) <= num_own for args, num_own in tests)
+
+
+def _num_needed(args: ast.arguments) -> int:
+    """Return how many arguments a function must be given."""
+    named = sum(default is None for default in args.kw_defaults)
+    return len(args.posonlyargs) + len(args.args) - len(args.defaults) + named
 
 
 def _run(said: Any) -> Run:

@@ -51,12 +51,13 @@ def main() -> None:
     for number in (0, 1, 2):
         os.dup2(null, number)
     sys.dont_write_bytecode = True
-    sys.path[:0] = [os.path.normpath(os.path.join(WORKSPACE, told["root"])), WORKSPACE]
+    folder, told["module"] = module_of(told["test"])
+    sys.path[:0] = [folder, os.path.normpath(os.path.join(WORKSPACE, told["root"])), WORKSPACE]
     sys.path.append(told["site"])
     files = importlib.machinery.FileFinder.path_hook((Loader, [".py"]))
     sys.path_hooks.insert(0, lambda path: files(path) if path.startswith(WORKSPACE) else refuse(path))
     sys.path_importer_cache.clear()
-    warm(told["test"])
+    warm(told["module"])
     found = [forked(told, None, told["first_s"])]
     until = time.monotonic() + told["total_s"]
     found += [forked(told, edit, min(told["each_s"], until - time.monotonic())) for edit in told["edits"]]
@@ -69,18 +70,22 @@ def refuse(path: str) -> Any:
     raise ImportError(path)
 
 
-def warm(test: str) -> None:
+def warm(module: str) -> None:
     """Import the test once, so that what it needs is compiled, and forget what came from the repository."""
     with contextlib.suppress(BaseException):
-        importlib.import_module(module_of(test))
+        importlib.import_module(module)
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(WORKSPACE) and name != "__main__":
             del sys.modules[name]
 
 
-def module_of(test: str) -> str:
-    """Return the name under which a test file is imported."""
-    return os.path.splitext(os.path.basename(test))[0]
+def module_of(test: str) -> tuple[str, str]:
+    """Return the folder from which a test file is imported and its name there, as pytest finds them."""
+    folder, name = os.path.split(os.path.splitext(os.path.join(WORKSPACE, test))[0])
+    while os.path.exists(os.path.join(folder, "__init__.py")):
+        folder, package = os.path.split(folder)
+        name = f"{package}.{name}"
+    return folder, name
 
 
 def forked(told: dict[str, Any], edit: dict[str, Any] | None, limit_s: float) -> dict[str, Any]:
@@ -127,7 +132,7 @@ def received(descriptor: int, limit_s: float) -> bytes | None:
 
 def tried(told: dict[str, Any], edit: dict[str, Any] | None) -> dict[str, Any]:
     """Run the test on an edited repository, or on the one that there is, with a trace of the lines that ran."""
-    traced: list[tuple[str, int]] = []
+    traced: dict[tuple[str, int], None] = {}
     watched = ""
     try:
         if edit is not None:
@@ -135,15 +140,15 @@ def tried(told: dict[str, Any], edit: dict[str, Any] | None) -> dict[str, Any]:
             with open(watched, encoding="utf-8") as file:
                 text = file.read()
             EDITED[watched] = text[: edit["start"]] + edit["new"] + text[edit["end"] :]
-        module = importlib.import_module(module_of(told["test"]))
+        module = importlib.import_module(told["module"])
         if edit is None:
             sys.settrace(tracer(traced, os.path.join(WORKSPACE, told["test"])))
         run(module)
     except BaseException as error:  # noqa: BLE001 - whatever a test raises is its outcome
         sys.settrace(None)
-        return {"outcome": name_of(error), "line": line_of(error, watched), "lines": traced}
+        return {"outcome": name_of(error), "line": line_of(error, watched), "lines": list(traced)}
     sys.settrace(None)
-    return {"outcome": "", "lines": traced}
+    return {"outcome": "", "lines": list(traced)}
 
 
 def run(module: Any) -> None:
@@ -168,16 +173,15 @@ def run_class(kind: type) -> None:
         getattr(case, name)()
 
 
-def tracer(traced: list[tuple[str, int]], test: str) -> Any:
-    """Return a trace function that writes down the repository's lines, each once, in the order of their first run."""
-    seen: set[tuple[str, int]] = set()
+def tracer(traced: dict[tuple[str, int], None], test: str) -> Any:
+    """Return a trace function that writes down the repository's lines, each once, in the order of their last run."""
 
     def lines(frame: FrameType, event: str, _: Any) -> Any:
         if event == "line":
             place = (frame.f_code.co_filename[len(WORKSPACE) + 1 :], frame.f_lineno)
-            if place not in seen and len(seen) < MAX_TRACED:
-                seen.add(place)
-                traced.append(place)
+            traced.pop(place, None)
+            if len(traced) < MAX_TRACED:
+                traced[place] = None
         return lines
 
     def calls(frame: FrameType, event: str, argument: Any) -> Any:

@@ -15,12 +15,14 @@ import numpy as np
 
 from turnwise.env import ToolEnv, tool
 from turnwise.env.calls import ToolCall, spell_compact
-from turnwise.errors import InvalidAction
+from turnwise.errors import InvalidAction, UserError
+from turnwise_envs.swe.bench import can_run
 from turnwise_envs.swe.changes import digest
 from turnwise_envs.swe.grade import REPOSITORY, grade_blocking
 from turnwise_envs.swe.memory import memory_in
 from turnwise_envs.swe.repairs import Choice, Repairs, look_in, repairs
 from turnwise_envs.swe.repository import TaskError
+from turnwise_envs.swe.task import SweTask
 from turnwise_envs.swe.testkit import PACKAGES, kit_folder
 from turnwise_envs.swe.world import SANDBOX, SweWorld, Tampered
 
@@ -70,6 +72,8 @@ class OperatorSwe(SweWorld, ToolEnv):
             mistakes=mistakes,
             render_mode=render_mode,
         )
+        for split, field, given in (("train", "tasks", tasks), ("eval", "eval_tasks", eval_tasks)):
+            self._tasks[split] = _runnable(self._tasks[split], f"env.kwargs.{field}", given)
         self._memory = memory_in(remember)
         self._repairs: Repairs | None = None
         self._attempts: list[Choice] = []
@@ -156,15 +160,13 @@ class OperatorSwe(SweWorld, ToolEnv):
 
     def _surveyed(self) -> Repairs:
         task, recipe = self.case.task, self.case.task.recipe
-        tests = [path for path in (recipe.added if recipe else ()) if path.endswith(".py")]
-        if recipe is None or not tests:
-            raise TaskError(
-                f"task {task.instance_id}: the tools operators need a reproduction, a test in turnwise.added"
-            )
+        if recipe is None:
+            raise TaskError(f"task {task.instance_id}: it has no turnwise.archive")  # none such is kept
+        ((test, _), *_) = _reproductions(task)
         files = {path: _text(data) for path, data in self.case.workspace.items() if path.endswith(".py")}
-        look = look_in(lambda: self.workspace.box, REPOSITORY, recipe.root, f"{kit_folder()}/{PACKAGES}", tests[0])
+        look = look_in(lambda: self.workspace.box, REPOSITORY, recipe.root, f"{kit_folder()}/{PACKAGES}", test)
         try:
-            return repairs(task.instance_id, files, tests[0], self._memory, look)
+            return repairs(task.instance_id, files, test, self._memory, look)
         finally:
             self.workspace.close()
 
@@ -181,6 +183,20 @@ class OperatorSwe(SweWorld, ToolEnv):
     def _graded(self, edits: Mapping[str, bytes]) -> dict[str, Any]:
         verdict = grade_blocking(self.case, edits, self.policy, deadline_s=self.deadline_s, test_s=None, field=SANDBOX)
         return {"outcome": verdict.outcome, "tests": dict(verdict.tests), "tampering": list(verdict.tampering)}
+
+
+def _runnable(tasks: Sequence[SweTask], field: str, given: object) -> tuple[SweTask, ...]:
+    """Return the tasks whose reproduction the bench can run; UserError if there are others only."""
+    found = tuple(task for task in tasks if any(can_run(text) for _, text in _reproductions(task)[:1]))
+    if tasks and not found:
+        problem = "none of its tasks has a reproduction, a test in turnwise.added, that asks for no fixtures"
+        raise UserError(field, given, problem, "take tasks of turnwise swe build, or the tools full or bash")
+    return found
+
+
+def _reproductions(task: SweTask) -> list[tuple[str, str]]:
+    """Return path and text of the tests that only the workspace has."""
+    return [(path, text) for path, text in (task.recipe.added if task.recipe else {}).items() if path.endswith(".py")]
 
 
 _KNOWN: dict[tuple[str, str, tuple[int, int]], Repairs] = {}

@@ -1,7 +1,8 @@
 """The repairs of a task that the tool `fix` knows: every small edit of what its failing test runs, and where it leads.
 
-Where the bug is, is not told: shown are the functions of the repository that the failing test runs, in the order in
-which it enters them.
+Where the bug is, is not told: shown are the functions of the repository that the failing test runs, from the one whose
+lines ran last, shortly before the failure, to earlier ones. Lines that did not run cannot have made the test fail, so
+they are shown and have no edits.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 
 from turnwise.errors import EnvError
 from turnwise.sandbox.blocking import BlockingSandbox
-from turnwise_envs.swe.bench import Run, Survey, survey
+from turnwise_envs.swe.bench import INSIDE, Run, Survey, survey
 from turnwise_envs.swe.compact import Function, Rendering, first_line, render
 from turnwise_envs.swe.memory import Memory
 from turnwise_envs.swe.operators import Edit
 
-MAX_LINES = 40
+MAX_LINES = 32
 MAX_EDITS = 400
 
 Choice = tuple[int, str, int]
@@ -61,20 +62,28 @@ def repairs(
 ) -> Repairs:
     """Return a task's repairs; `files` are the texts of its Python files by path, `look` runs `test` on edits.
 
-    EnvError for a test that does not fail.
+    EnvError for a test that does not fail, or fails before it runs a line that could be edited.
     """
-    contents = "\0".join(part for path in sorted(files) for part in (path, files[path]))
+    contents = "\0".join(
+        [INSIDE.read_text(encoding="utf-8"), *(p for path in sorted(files) for p in (path, files[path]))]
+    )
     said = remembered.of(f"{name}-first", contents, lambda: _plain(look([])))
     first, lines = Run(**said["first"]), [(str(path), int(line)) for path, line in said["lines"]]
     if first.passed:
         raise EnvError(f"{name}: its test {test} passes before anything was changed")
-    functions = tuple(_functions(files, lines))
+    functions = tuple(_functions(files, lines[::-1]))
     shown = render(functions, MAX_LINES)
-    choices = [
-        (number, change, i) for (number, change), places in shown.choices.items() for i in range(1, len(places) + 1)
-    ]
-    edits = [(functions[which].path, edit) for places in shown.choices.values() for which, edit in places]
-    said = remembered.of(f"{name}-edits", contents, lambda: _plain(look(edits[:MAX_EDITS])))
+    choices = {
+        (number, change, i): (functions[which].path, edit)
+        for (number, change), places in shown.choices.items()
+        for i, (which, edit) in enumerate(places, start=1)
+        if edit.line in functions[which].ran
+    }
+    if not choices:
+        raise EnvError(f"{name}: its test {test} fails ({first.error}) before it runs a line that could be edited")
+    edits = list(choices.values())[:MAX_EDITS]
+    contents += "".join(f"\0{path} {edit.start} {edit.end} {edit.new}" for path, edit in edits)
+    said = remembered.of(f"{name}-edits", contents, lambda: _plain(look(edits)))
     runs = dict(zip(choices, (Run(**run) for run in said["edited"]), strict=False))
     return Repairs(shown=shown, functions=functions, first=first, runs=runs)
 
