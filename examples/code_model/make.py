@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from code_model.lessons import Lesson, lessons, sources
 from code_model.words import build_tokenizer
@@ -66,10 +66,11 @@ def encoded(count: int, seed: int, is_fresh: bool) -> list[Encoded]:
     """Return lessons over the functions that training reads, or over the held-out ones."""
     found = [source for i, source in enumerate(sources()) if (i % HELD_OUT == 0) == is_fresh]
     tokenizer = build_tokenizer()
-    return [_encode(lesson, tokenizer) for lesson in lessons(found, count, seed)]
+    return [encode(lesson, tokenizer) for lesson in lessons(found, count, seed)]
 
 
-def _encode(lesson: Lesson, tokenizer: object) -> Encoded:
+def encode(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> Encoded:
+    """Return token ids and loss weights of a lesson."""
     ids, weights = [], []
     for text, weight in lesson.pieces:
         tokens = tokenizer.encode(text, add_special_tokens=False)

@@ -6,7 +6,9 @@ Turnwise is imported here, and nobody outside believes more than words and numbe
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
 import contextlib
 import importlib
 import importlib.machinery
@@ -24,8 +26,10 @@ from typing import Any
 
 WORKSPACE = os.getcwd()
 MAX_TRACED = 4000
+FUTURE = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 CODE: dict[str, CodeType] = {}  # by file
-EDITED: dict[str, str] = {}  # texts that stand in for files
+EDITED: dict[str, tuple[str, int]] = {}  # texts that stand in for files, and the place where they differ
+TREES: dict[str, list[ast.stmt]] = {}  # the statements of a file as it is
 
 
 class Loader(importlib.machinery.SourceFileLoader):
@@ -34,12 +38,12 @@ class Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType | None:
         """Return a module's code."""
         path = self.get_filename(fullname)
-        if path in EDITED:
-            return compile(EDITED[path], path, "exec", dont_inherit=True)
         if path not in CODE:
             code = super().get_code(fullname)
             if code is not None:
                 CODE[path] = code
+        if path in EDITED:
+            return recompiled(CODE.get(path), path, *EDITED[path])
         return CODE.get(path)
 
 
@@ -58,6 +62,9 @@ def main() -> None:
     sys.path_hooks.insert(0, lambda path: files(path) if path.startswith(WORKSPACE) else refuse(path))
     sys.path_importer_cache.clear()
     warm(told["module"])
+    for edited in {os.path.join(WORKSPACE, edit["path"]) for edit in told["edits"]}:
+        with contextlib.suppress(OSError, ValueError, SyntaxError), open(edited, encoding="utf-8") as file:
+            TREES[edited] = ast.parse(file.read()).body
     found = [forked(told, None, told["first_s"])]
     until = time.monotonic() + told["total_s"]
     found += [forked(told, edit, min(told["each_s"], until - time.monotonic())) for edit in told["edits"]]
@@ -70,10 +77,40 @@ def refuse(path: str) -> Any:
     raise ImportError(path)
 
 
-def warm(module: str) -> None:
+def recompiled(code: CodeType | None, path: str, text: str, place: int) -> CodeType:
+    """Return the code of an edited file; only the function or class that holds the edit is compiled, if that will do.
+
+    It will not do for what runs with the module itself: decorators, defaults, bases.
+    """
+    line = text.count("\n", 0, place) + 1
+    around = [node for node in TREES.get(path, ()) if node.lineno <= line <= (node.end_lineno or 0)]
+    if code is None or not around or not within(around[0], line):
+        return compile(text, path, "exec", dont_inherit=True)
+    begin, end = first_line(around[0]), around[0].end_lineno or 0
+    part = "\n" * (begin - 1) + "".join(text.splitlines(keepends=True)[begin - 1 : end])
+    alone = compile(part, path, "exec", code.co_flags & FUTURE, dont_inherit=True)
+    new = {(const.co_name, const.co_firstlineno): const for const in alone.co_consts if isinstance(const, CodeType)}
+    old = [(const.co_name, const.co_firstlineno) if isinstance(const, CodeType) else None for const in code.co_consts]
+    if not new or not set(new) <= set(old):
+        return compile(text, path, "exec", dont_inherit=True)
+    consts = [const if key is None else new.get(key, const) for key, const in zip(old, code.co_consts, strict=True)]
+    return code.replace(co_consts=tuple(consts))
+
+
+def within(node: ast.stmt, line: int) -> bool:
+    """Whether a line belongs to the body of a function or class."""
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and line >= first_line(node.body[0])
+
+
+def first_line(node: ast.stmt) -> int:
+    """Return where a statement begins, its decorators included."""
+    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+
+
+def warm(test: str) -> None:
     """Import the test once, so that what it needs is compiled, and forget what came from the repository."""
     with contextlib.suppress(BaseException):
-        importlib.import_module(module)
+        importlib.import_module(test)
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(WORKSPACE) and name != "__main__":
             del sys.modules[name]
@@ -139,7 +176,7 @@ def tried(told: dict[str, Any], edit: dict[str, Any] | None) -> dict[str, Any]:
             watched = os.path.join(WORKSPACE, edit["path"])
             with open(watched, encoding="utf-8") as file:
                 text = file.read()
-            EDITED[watched] = text[: edit["start"]] + edit["new"] + text[edit["end"] :]
+            EDITED[watched] = text[: edit["start"]] + edit["new"] + text[edit["end"] :], edit["start"]
         module = importlib.import_module(told["module"])
         if edit is None:
             sys.settrace(tracer(traced, os.path.join(WORKSPACE, told["test"])))

@@ -79,9 +79,13 @@ async def _proofs(package: Package, drafts: list[SweTask], output: Path, say: Sa
             say(f"{package.name}: {done} of {len(drafts)} tasks tried with the grader")
 
     try:
-        return await prove(load_tasks(draft) if drafts else (), told)
+        proofs = await prove(load_tasks(draft) if drafts else (), told)
     finally:
         draft.unlink(missing_ok=True)
+    for proof in proofs:
+        if not proof.holds:
+            say(f"{package.name}: left out {proof}")
+    return proofs
 
 
 def lines(tasks: list[SweTask]) -> bytes:

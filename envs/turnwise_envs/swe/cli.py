@@ -32,6 +32,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+WIDTH = 100
+"""Columns that the table of packages needs."""
+
 Tasks = Annotated[Path, typer.Argument(metavar="FILE", help="A file of tasks: JSON lines, a JSON list or Parquet.")]
 
 
@@ -138,7 +141,7 @@ def show_built(built: Sequence[Built]) -> None:
         Column("package", no_wrap=True),
         "functions",
         "bugs tried",
-        "proven",
+        "graded",
         "gold solves",
         "empty solves",
         "written",
@@ -150,7 +153,8 @@ def show_built(built: Sequence[Built]) -> None:
         solved = (f"{one.num_gold}/{one.num_proven}", f"{one.num_empty}/{one.num_proven}")
         counts = (str(one.num_functions), str(one.num_tried), str(one.num_proven), *solved)
         table.add_row(one.package, *counts, str(one.num_tasks), str(one.num_single), f"{one.seconds:.0f}")
-    console = Console(highlight=False)
+    terminal = Console(highlight=False)
+    console = Console(highlight=False, width=max(terminal.width, WIDTH))
     console.print(table)
     kinds = sum((one.operators for one in built), Counter[str]())
     words = ", ".join(f"{kind} {num}" for kind, num in sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
@@ -184,14 +188,10 @@ def show_proofs(proofs: Sequence[Proof]) -> None:
     """Print which tasks do not hold, and how many do."""
     for proof in proofs:
         if not proof.holds:
-            typer.echo(f"{proof.task.instance_id}: gold {_said(proof.gold)}, empty {_said(proof.empty)}")
+            typer.echo(str(proof))
     num_gold, num_empty = (sum(value == 1.0 for value in found) for found in _outcomes(proofs))
     typer.echo(f"gold solves {num_gold}/{len(proofs)}, empty solves {num_empty}/{len(proofs)}")
 
 
 def _outcomes(proofs: Sequence[Proof]) -> tuple[list[float | None], list[float | None]]:
     return [proof.gold for proof in proofs], [proof.empty for proof in proofs]
-
-
-def _said(outcome: float | None) -> str:
-    return "flagged" if outcome is None else f"{outcome:g}"

@@ -19,7 +19,7 @@ from turnwise.errors import InvalidAction, UserError
 from turnwise_envs.swe.bench import can_run
 from turnwise_envs.swe.changes import digest
 from turnwise_envs.swe.grade import REPOSITORY, grade_blocking
-from turnwise_envs.swe.memory import memory_in
+from turnwise_envs.swe.memory import Memory, memory_in
 from turnwise_envs.swe.repairs import Choice, Repairs, look_in, repairs
 from turnwise_envs.swe.repository import TaskError
 from turnwise_envs.swe.task import SweTask
@@ -81,8 +81,8 @@ class OperatorSwe(SweWorld, ToolEnv):
     def opening(self) -> str:
         """Return the functions that the failing test runs, and how it fails."""
         self._attempts = []
-        key = (self.case.task.source, self.case.task.instance_id, self.case.stamp)
-        self._repairs = _KNOWN.get(key) or _KNOWN.setdefault(key, self._surveyed())
+        name, source = self.case.task.instance_id, f"{self.case.task.source} {self.case.stamp}"
+        self._repairs = _KNOWN.of(name, source, self._surveyed)
         return self._repairs.text
 
     @tool
@@ -199,8 +199,8 @@ def _reproductions(task: SweTask) -> list[tuple[str, str]]:
     return [(path, text) for path, text in (task.recipe.added if task.recipe else {}).items() if path.endswith(".py")]
 
 
-_KNOWN: dict[tuple[str, str, tuple[int, int]], Repairs] = {}
-"""Repairs of this process's tasks: a few hundred edits each."""
+_KNOWN = Memory(None)
+"""Repairs of this process's tasks, a few hundred edits each: found by one thread while others wait."""
 
 
 def _text(data: bytes) -> str:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 Plain = Any
-"""Plain JSON."""
+"""Plain JSON; anything for a memory of this process alone."""
 
 
 class Memory:
-    """Plain JSON by name, computed once; threads that ask for what is being computed wait for it."""
+    """Results by name, computed once; threads that ask for what is being computed wait for it."""
 
     def __init__(self, folder: Path | None) -> None:
         """Keep results in this folder, or in this process only."""

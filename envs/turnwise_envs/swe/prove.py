@@ -28,11 +28,22 @@ class Proof:
     gold: float | None  # outcome of the gold patch
     empty: float | None  # outcome of doing nothing
     is_exact: bool  # doing nothing fails all of FAIL_TO_PASS and nothing else
+    signs: tuple[str, ...] = ()  # what was taken for tampering
 
     @property
     def holds(self) -> bool:
         """Whether it is a task."""
         return self.gold == 1.0 and self.empty == 0.0 and self.is_exact
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        others = [] if self.is_exact else ["doing nothing fails other tests than it should"]
+        words = [f"gold {_said(self.gold)}", f"empty {_said(self.empty)}", *others, *self.signs]
+        return f"{self.task.instance_id}: {', '.join(words)}"
+
+
+def _said(outcome: float | None) -> str:
+    return "flagged" if outcome is None else f"{outcome:g}"
 
 
 async def prove(
@@ -58,7 +69,9 @@ async def _proof(task: SweTask, policy: SandboxPolicy) -> Proof:
     gold = await _graded(case, _edits(case), policy)
     empty = await _graded(case, {}, policy)
     failed = {name for name, passed in empty.tests.items() if not passed}
-    return Proof(task=task, gold=gold.outcome, empty=empty.outcome, is_exact=failed == set(task.fail_to_pass))
+    signs = tuple(dict.fromkeys([*gold.tampering, *empty.tampering]))
+    is_exact = failed == set(task.fail_to_pass)
+    return Proof(task=task, gold=gold.outcome, empty=empty.outcome, is_exact=is_exact, signs=signs)
 
 
 def _edits(case: Case) -> Edits:
