@@ -19,9 +19,15 @@ from tiny_model.tokenizer import END
 from turnwise_envs.swe.compact import Function, Rendering, render
 from turnwise_envs.swe.operators import Edit, edits
 
-MAX_LINES = 24
+MAX_LINES = 24  # of a function
+SHOWN_LINES = 32
+WRONG_WEIGHT = 0.15  # of the tokens of edits that do not help, in the loss
 ERRORS = ("AssertionError", "TypeError", "ValueError", "IndexError", "KeyError", "AttributeError", "StopIteration")
 ERROR_SHARES = (0.6, 0.15, 0.05, 0.06, 0.04, 0.06, 0.04)
+
+
+Choice = tuple[int, str, int]
+"""Number of a line, change, place from 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +44,23 @@ class Source:
     text: str
     found: list[Edit]
 
+    @property
+    def num_lines(self) -> int:
+        """Lines of its text."""
+        return self.text.count("\n")
+
 
 @cache
-def sources(seed: int = 0, most: int = 10**9) -> list[Source]:
-    """Return functions of the standard library, 3 to 24 lines long, in an order of their own."""
+def sources(seed: int = 0, most: int = 10**9) -> list[list[Source]]:
+    """Return functions of the standard library, 3 to 24 lines long, file by file, the files in an order drawn."""
     files = sorted(Path(sysconfig.get_path("stdlib")).rglob("*.py"))
     files = [file for file in files if not {"site-packages", "test", "tests", "idlelib", "lib2to3"} & set(file.parts)]
-    found = []
+    found: list[list[Source]] = []
     for number in np.random.default_rng(seed).permutation(len(files)):
-        found += list(_functions(files[number]))
-        if len(found) >= most:
+        found += [functions] if (functions := list(_functions(files[number]))) else []
+        if sum(map(len, found)) >= most:
             break
-    return found[:most]
+    return found
 
 
 def _functions(file: Path) -> Iterator[Source]:
@@ -70,26 +81,46 @@ def _functions(file: Path) -> Iterator[Source]:
                 yield Source(source, found)
 
 
-def draw(source: Source, rng: np.random.Generator) -> Lesson | None:
-    """Return a lesson with a bug drawn for this function; None where the bug cannot be undone from what is shown."""
+def draw(file: Sequence[Source], num_functions: int, rng: np.random.Generator) -> Lesson | None:
+    """Return a lesson with a bug drawn for a function of this file, and up to so many functions shown.
+
+    None where the bug cannot be undone from what is shown.
+    """
+    which = int(rng.integers(len(file)))
+    source, bug = file[which], _bug(file[which], rng)
+    mutant = bug.apply(source.text)
+    shown = [_shown(mutant, bug.line, rng)]
+    for i in rng.permutation(len(file)):
+        if i != which and len(shown) < num_functions and file[i].num_lines + sum(map(_length, shown)) <= SHOWN_LINES:
+            shown.append(_shown(file[i].text, 0, rng))
+    shown = [shown[i] for i in rng.permutation(len(shown))]
+    place = next(i for i, function in enumerate(shown) if function.source == mutant)
+    rendering = render(shown, SHOWN_LINES)
+    right = _undoing(rendering, place, source.text, mutant, bug)
+    return None if right is None else _episode(rendering, shown, right, rng)
+
+
+def _bug(source: Source, rng: np.random.Generator) -> Edit:
     by_kind: dict[str, list[Edit]] = defaultdict(list)
     for edit in source.found:
         by_kind[edit.kind].append(edit)
     kind = sorted(by_kind)[rng.integers(len(by_kind))]
-    bug = by_kind[kind][rng.integers(len(by_kind[kind]))]
-    mutant = bug.apply(source.text)
-    num_lines = mutant.count("\n")
-    ran = _ran(mutant, bug.line, rng)
-    shown = render([Function(path="", source=mutant, first_line=1, last_line=num_lines, ran=ran)], MAX_LINES)
-    right = _undoing(shown, source.text, mutant, bug)
-    return None if right is None else _episode(shown, right, rng)
+    return by_kind[kind][rng.integers(len(by_kind[kind]))]
 
 
-def _undoing(shown: Rendering, original: str, mutant: str, bug: Edit) -> tuple[int, str, int] | None:
+def _shown(text: str, line: int, rng: np.random.Generator) -> Function:
+    return Function(path="", source=text, first_line=1, last_line=text.count("\n"), ran=_ran(text, line, rng))
+
+
+def _length(function: Function) -> int:
+    return function.last_line
+
+
+def _undoing(shown: Rendering, which: int, original: str, mutant: str, bug: Edit) -> Choice | None:
     """Return number, change and place of the edit that gives the original text again."""
     for (number, change), places in shown.choices.items():
-        for place, (_, edit) in enumerate(places, start=1):
-            if edit.line == bug.line and edit.apply(mutant) == original:
+        for place, (function, edit) in enumerate(places, start=1):
+            if function == which and edit.line == bug.line and edit.apply(mutant) == original:
                 return number, change, place
     return None
 
@@ -106,16 +137,27 @@ def _ran(source: str, line: int, rng: np.random.Generator) -> frozenset[int]:
     return frozenset(lines)
 
 
-def _episode(shown: Rendering, right: tuple[int, str, int], rng: np.random.Generator) -> Lesson:
+def _episode(shown: Rendering, functions: Sequence[Function], right: Choice, rng: np.random.Generator) -> Lesson:
+    ran = [line in functions[which].ran for which, line in shown.places]
     error = str(rng.choice(ERRORS, p=ERROR_SHARES))
-    pieces = [(f"<|user|> {shown.text} fails {error}{END}", 0.0)]
+    pieces = [(f"<|user|> {shown.text} {_failing(error, right[0], ran, rng)}{END}", 0.0)]
     wrong = [(*name, i) for name, places in shown.choices.items() for i in range(1, len(places) + 1)]
-    wrong = [choice for choice in wrong if choice != right]
+    wrong = [choice for choice in wrong if choice != right and ran[choice[0] - 1]]
     num_wrong = min(int(rng.integers(0, 5)), len(wrong))
     for i in rng.choice(len(wrong), num_wrong, replace=False) if num_wrong else []:
-        pieces += said(*wrong[i], weight=0.15)
-        pieces.append((f"<|tool|> fails {error if rng.random() < 0.6 else rng.choice(ERRORS)}{END}", 0.0))
+        pieces += said(*wrong[i], weight=WRONG_WEIGHT)
+        again = error if rng.random() < 0.6 else str(rng.choice(ERRORS))
+        pieces.append((f"<|tool|> {_failing(again, wrong[i][0], ran, rng)}{END}", 0.0))
     return Lesson(pieces + said(*right, weight=1.0))
+
+
+def _failing(error: str, number: int, ran: Sequence[bool], rng: np.random.Generator) -> str:
+    """Return how a test may fail that meets a bug on a line: in its own assertion, or on that line or another one."""
+    if error == "AssertionError" or rng.random() < 0.25:
+        return f"fails {error}"
+    others = [i for i, has_run in enumerate(ran, start=1) if has_run]
+    place = number if rng.random() < 0.5 else int(rng.choice(others))
+    return f"fails {error} at {place}"
 
 
 def said(number: int, change: str, place: int, weight: float) -> list[tuple[str, float]]:
@@ -124,11 +166,13 @@ def said(number: int, change: str, place: int, weight: float) -> list[tuple[str,
     return [("<|assistant|>", 0.0), (f" fix {number} | {change}{last}{END}", weight)]
 
 
-def lessons(found: Sequence[Source], count: int, seed: int) -> Iterator[Lesson]:
-    """Draw so many lessons."""
+def lessons(found: Sequence[Sequence[Source]], count: int, seed: int, num_functions: int) -> Iterator[Lesson]:
+    """Draw so many lessons, functions alike likely, with up to so many functions each."""
     rng = np.random.default_rng(seed)
+    sizes = np.array([len(file) for file in found], dtype=float)
     while count:
-        lesson = draw(found[rng.integers(len(found))], rng)
+        file = found[rng.choice(len(found), p=sizes / sizes.sum())]
+        lesson = draw(file, int(rng.integers(1, num_functions + 1)), rng)
         if lesson is not None:
             count -= 1
             yield lesson

@@ -6,15 +6,15 @@ so, and nothing of packages and of tests: that is for reinforcement learning.
 
 import argparse
 import hashlib
-import itertools
 import json
 import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,13 +24,25 @@ from code_model.lessons import Lesson, lessons, sources
 from code_model.words import build_tokenizer
 from tiny_model.tokenizer import END, PAD
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One pass of the recipe."""
+
+    num_lessons: int
+    num_functions: int  # shown in a lesson, at most
+    epochs: int
+    peak_lr: float
+
+
 SEED: Final = 0
-NUM_LESSONS: Final = 36_000
-NUM_FRESH: Final = 1_000
-HELD_OUT: Final = 10  # every tenth function is for measuring
-EPOCHS: Final = 4
+STAGES: Final = (
+    Stage(num_lessons=36_000, num_functions=1, epochs=4, peak_lr=2.5e-3),
+    Stage(num_lessons=14_000, num_functions=6, epochs=2, peak_lr=1.2e-3),
+)
 ROWS: Final = 32
-PEAK_LR: Final = 2.5e-3
+NUM_FRESH: Final = 1_000
+HELD_OUT: Final = 10  # every tenth file is for measuring
 SHIPPED: Final = Path(__file__).parents[2] / "agents" / "turnwise_agents" / "tiny_code"
 
 Encoded = tuple[np.ndarray, np.ndarray]  # ids [length], loss weights [length]
@@ -62,16 +74,17 @@ def build_model(seed: int = SEED) -> Qwen3ForCausalLM:
     return model
 
 
-def encoded(count: int, seed: int, is_fresh: bool) -> list[Encoded]:
-    """Return lessons over the functions that training reads, or over the held-out ones."""
-    found = [source for i, source in enumerate(sources()) if (i % HELD_OUT == 0) == is_fresh]
+def encoded(count: int, seed: int, num_functions: int, is_fresh: bool) -> list[Encoded]:
+    """Return lessons over the files that training reads, or over the held-out ones."""
+    found = [file for i, file in enumerate(sources()) if (i % HELD_OUT == 0) == is_fresh]
     tokenizer = build_tokenizer()
-    return [encode(lesson, tokenizer) for lesson in lessons(found, count, seed)]
+    return [encode(lesson, tokenizer) for lesson in lessons(found, count, seed, num_functions)]
 
 
 def encode(lesson: Lesson, tokenizer: PreTrainedTokenizerFast) -> Encoded:
     """Return token ids and loss weights of a lesson."""
-    ids, weights = [], []
+    ids: list[int] = []
+    weights: list[float] = []
     for text, weight in lesson.pieces:
         tokens = tokenizer.encode(text, add_special_tokens=False)
         ids += tokens
@@ -92,16 +105,17 @@ def batches(found: Sequence[Encoded], rng: np.random.Generator) -> Iterator[tupl
         )
 
 
-def train(model: Qwen3ForCausalLM, found: Sequence[Encoded], seed: int) -> list[float]:
-    """Train in place and return the loss of every step."""
+def train(model: Qwen3ForCausalLM, found: Sequence[Encoded], stage: Stage, seed: int) -> list[float]:
+    """Train in place and return the loss of every step; cosine to a fiftieth of the peak."""
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     rng, losses, began = np.random.default_rng(seed), [], time.monotonic()
-    total = EPOCHS * math.ceil(len(found) / ROWS)
-    for _ in range(EPOCHS):
+    total = stage.epochs * math.ceil(len(found) / ROWS)
+    for _ in range(stage.epochs):
         for ids, weights in batches(found, rng):
             step = len(losses)
+            share = min(1.0, (step + 1) / 100) * (0.51 + 0.49 * math.cos(math.pi * step / total))
             for group in optimizer.param_groups:
-                group["lr"] = PEAK_LR * min(1.0, (step + 1) / 100) * (0.51 + 0.49 * math.cos(math.pi * step / total))
+                group["lr"] = stage.peak_lr * share
             loss = _loss(model, ids, weights)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -133,50 +147,51 @@ def measure(model: Qwen3ForCausalLM, found: Sequence[Encoded]) -> dict[str, floa
     return {"line": line / len(found), "edit": whole / len(found)}
 
 
-def drawn(count: int, processes: int, kept: Path | None) -> tuple[list[Encoded], list[Encoded]]:
-    """Return lessons to train on and fresh ones; drawing takes minutes, so a file may keep them for the next time."""
-    if kept is not None and kept.exists():
-        with np.load(kept) as arrays:
-            ids, weights, offsets = arrays["ids"], arrays["weights"], arrays["offsets"]
-        rows = [(ids[a:b], weights[a:b]) for a, b in itertools.pairwise(offsets)]
-        return rows[NUM_FRESH:], rows[:NUM_FRESH]
+def drawn(number: int, stage: Stage, processes: int) -> list[Encoded]:
+    """Return the lessons of a stage; minutes of drawing."""
     with ProcessPoolExecutor(processes) as pool:
-        shares = [pool.submit(encoded, count // 8, SEED + 1 + i, False) for i in range(8)]
-        fresh = pool.submit(encoded, NUM_FRESH, SEED, True).result()
-        found = [row for share in shares for row in share.result()]
-    if kept is not None:
-        rows = [*fresh, *found]
-        ids, weights = (np.concatenate([row[i] for row in rows]) for i in (0, 1))
-        np.savez(kept, ids=ids, weights=weights, offsets=np.cumsum([0, *(len(row[0]) for row in rows)]))
-    return found, fresh
+        seeds = [SEED + 1 + 100 * number + i for i in range(8)]
+        shares = [pool.submit(encoded, stage.num_lessons // 8, seed, stage.num_functions, False) for seed in seeds]
+        return [row for share in shares for row in share.result()]
 
 
 def main() -> None:
     """Train and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=SHIPPED, help="folder to write")
-    parser.add_argument("--lessons", type=int, default=NUM_LESSONS)
-    parser.add_argument("--lessons-file", type=Path, help="an .npz file that keeps the lessons, read if it is there")
+    parser.add_argument("--start", type=Path, help="a folder with the weights of all stages but the last")
     parser.add_argument("--processes", type=int, default=2, help="for drawing lessons")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    began = time.monotonic()
-    found, fresh = drawn(given.lessons, given.processes, given.lessons_file)
-    print(len(found), "lessons", int(time.monotonic() - began), "s", flush=True)
-    model = build_model()
-    losses = train(model, found, SEED)
-    accuracy = measure(model, fresh)
-    model.save_pretrained(given.output)
-    weights = given.output / "model.safetensors"
+    model = Qwen3ForCausalLM.from_pretrained(given.start) if given.start else build_model()
+    losses: list[float] = []
+    for number, stage in enumerate(STAGES):
+        if not given.start or number + 1 == len(STAGES):
+            losses += train(model, drawn(number, stage, given.processes), stage, SEED + number)
+    save(model, given.output, losses)
+
+
+def save(model: Qwen3ForCausalLM, output: Path, losses: Sequence[float]) -> None:
+    """Measure the model on fresh lessons, and save it with its tokenizer and recipe."""
+    accuracy = {}
+    for stage in STAGES:
+        fresh = encoded(NUM_FRESH, SEED, stage.num_functions, is_fresh=True)
+        accuracy[f"{stage.num_functions} functions at most"] = measure(model, fresh)
+    model.save_pretrained(output)
+    weights = output / "model.safetensors"
     weights.chmod(0o644)  # the library leaves it readable for its owner only
-    build_tokenizer().save_pretrained(given.output)
-    recipe = {
-        "seed": SEED, "lessons": len(found), "epochs": EPOCHS, "rows": ROWS, "peak_lr": PEAK_LR,
-        "python": sys.version.split()[0], "torch": torch.__version__,
+    build_tokenizer().save_pretrained(output)
+    recipe: dict[str, Any] = {
+        "seed": SEED,
+        "stages": [asdict(stage) for stage in STAGES],
+        "rows": ROWS,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "held_out_accuracy": accuracy, "last_loss": float(np.mean(losses[-20:])),
-    }  # fmt: skip
-    (given.output / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+        "held_out_accuracy": accuracy,
+        "last_loss": float(np.mean(losses[-20:])),
+    }
+    (output / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
     print(json.dumps(recipe, indent=2))
 
 

@@ -28,6 +28,8 @@ LEXERS = ("__init__", "_mapping", "diff", "python")
 
 INSIDE = Path(__file__).parent / "inside"
 PACKAGES, PROGRAMS = "packages", "inside"
+PASSABLE = 0o711
+"""Whoever knows a name in the parent folder gets there: a container's user may be another one than ours."""
 
 
 def kit_folder(parent: str | None = None) -> str:
@@ -49,6 +51,8 @@ def _checked(parent: str | None) -> str:
     if not _is_whole(folder, sources):
         try:
             _make(folder, sources)
+            if parent is None:
+                folder.parent.chmod(PASSABLE)
         except OSError as error:
             raise UserError(
                 "TMPDIR", folder.parent, f"cannot be written to ({error})", "set TMPDIR to a folder"
