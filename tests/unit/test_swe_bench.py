@@ -144,6 +144,25 @@ def test_what_ran_last_is_shown_first_and_only_what_ran_can_be_edited(box):
     assert len(known.runs) < known.shown.num_edits
 
 
+SIGN, DEFAULT = ("- by", "+ by"), ("by=1", "by=-1")
+
+
+@pytest.mark.parametrize(
+    ("source", "right"),
+    [
+        ("def of(x, by=1):\n    return x * 2 - by\n", [SIGN, DEFAULT]),  # the default runs with the module
+        ("class Two:\n    def of(self, x, by=1):\n        return x * 2 - by\n\n\nof = Two().of\n", [SIGN, DEFAULT]),
+        ("def made():\n    def of(x, by=1):\n        return x * 2 - by\n\n    return of\n\n\nof = made()\n", [SIGN]),
+    ],
+    ids=["function", "class", "nested"],
+)
+def test_edits_take_effect_wherever_they_stand(box, source, right):
+    issue = "from hills.scale import of\n\n\ndef test_of():\n    assert of(3) == 7\n"
+    known = found(box, **{"hills/scale.py": source, "test_issue.py": issue})
+    passing = {known.edited(choice)[1].replace(" ", "") for choice, run in known.runs.items() if run.passed}
+    assert {source.replace(old, new).replace(" ", "") for old, new in right} <= passing
+
+
 @pytest.mark.parametrize(
     ("test", "can"),
     [
