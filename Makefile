@@ -27,7 +27,8 @@ train: $(STAMP)  ## train the quickstart agent; the run's folder is runs/$(RUN)
 	$(BIN)/turnwise train examples/quickstart.yaml name=$(RUN)
 
 test: $(STAMP)  ## run all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/attack tests/unit; apart=$$?; \
+	    $(BIN)/python -m pytest -m "not slow" tests/flow && exit $$apart
 
 slow: $(STAMP)  ## the tests that take many minutes: FrozenLake to nine tenths of the optimum
 	$(BIN)/python -m pytest -m slow

@@ -28,7 +28,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if "ray" in sys.modules and VERDICT in config.stash:
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist, which ends by itself
+    if "ray" in sys.modules and VERDICT in config.stash and not is_worker:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(config.stash[VERDICT])
