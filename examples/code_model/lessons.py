@@ -21,13 +21,9 @@ from turnwise_envs.swe.operators import Edit, edits
 
 MAX_LINES = 24  # of a function
 SHOWN_LINES = 32
-WRONG_WEIGHT = 0.15  # of the tokens of edits that do not help, in the loss
+WRONG_WEIGHT = 0.1  # of the tokens of edits that do not help, in the loss
 ERRORS = ("AssertionError", "TypeError", "ValueError", "IndexError", "KeyError", "AttributeError", "StopIteration")
 ERROR_SHARES = (0.6, 0.15, 0.05, 0.06, 0.04, 0.06, 0.04)
-
-
-Choice = tuple[int, str, int]
-"""Number of a line, change, place from 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +93,7 @@ def draw(file: Sequence[Source], num_functions: int, rng: np.random.Generator) -
     place = next(i for i, function in enumerate(shown) if function.source == mutant)
     rendering = render(shown, SHOWN_LINES)
     right = _undoing(rendering, place, source.text, mutant, bug)
-    return None if right is None else _episode(rendering, shown, right, rng)
+    return None if right is None else _episode(rendering, right, rng)
 
 
 def _bug(source: Source, rng: np.random.Generator) -> Edit:
@@ -116,12 +112,11 @@ def _length(function: Function) -> int:
     return function.last_line
 
 
-def _undoing(shown: Rendering, which: int, original: str, mutant: str, bug: Edit) -> Choice | None:
-    """Return number, change and place of the edit that gives the original text again."""
-    for (number, change), places in shown.choices.items():
-        for place, (function, edit) in enumerate(places, start=1):
-            if function == which and edit.line == bug.line and edit.apply(mutant) == original:
-                return number, change, place
+def _undoing(shown: Rendering, which: int, original: str, mutant: str, bug: Edit) -> int | None:
+    """Return the number of the edit that gives the original text again."""
+    for number, (function, edit) in enumerate(shown.choices, start=1):
+        if function == which and edit.line == bug.line and edit.apply(mutant) == original:
+            return number
     return None
 
 
@@ -137,33 +132,31 @@ def _ran(source: str, line: int, rng: np.random.Generator) -> frozenset[int]:
     return frozenset(lines)
 
 
-def _episode(shown: Rendering, functions: Sequence[Function], right: Choice, rng: np.random.Generator) -> Lesson:
-    ran = [line in functions[which].ran for which, line in shown.places]
+def _episode(shown: Rendering, right: int, rng: np.random.Generator) -> Lesson:
     error = str(rng.choice(ERRORS, p=ERROR_SHARES))
-    pieces = [(f"<|user|> {shown.text} {_failing(error, right[0], ran, rng)}{END}", 0.0)]
-    wrong = [(*name, i) for name, places in shown.choices.items() for i in range(1, len(places) + 1)]
-    wrong = [choice for choice in wrong if choice != right and ran[choice[0] - 1]]
+    pieces = [(f"<|user|> {shown.text} {_failing(error, right, shown, rng)}{END}", 0.0)]
+    wrong = [number for number in range(1, len(shown.choices) + 1) if number != right]
     num_wrong = min(int(rng.integers(0, 5)), len(wrong))
-    for i in rng.choice(len(wrong), num_wrong, replace=False) if num_wrong else []:
-        pieces += said(*wrong[i], weight=WRONG_WEIGHT)
+    for number in rng.choice(wrong, num_wrong, replace=False) if num_wrong else []:
+        pieces += said(int(number), weight=WRONG_WEIGHT)
         again = error if rng.random() < 0.6 else str(rng.choice(ERRORS))
-        pieces.append((f"<|tool|> {_failing(again, wrong[i][0], ran, rng)}{END}", 0.0))
-    return Lesson(pieces + said(*right, weight=1.0))
+        pieces.append((f"<|tool|> {_failing(again, int(number), shown, rng)}{END}", 0.0))
+    return Lesson(pieces + said(right, weight=1.0))
 
 
-def _failing(error: str, number: int, ran: Sequence[bool], rng: np.random.Generator) -> str:
-    """Return how a test may fail that meets a bug on a line: in its own assertion, or on that line or another one."""
+def _failing(error: str, number: int, shown: Rendering, rng: np.random.Generator) -> str:
+    """Return how a test may fail: in its own assertion, at the line of an edit, or at another line."""
     if error == "AssertionError" or rng.random() < 0.25:
         return f"fails {error}"
-    others = [i for i, has_run in enumerate(ran, start=1) if has_run]
-    place = number if rng.random() < 0.5 else int(rng.choice(others))
-    return f"fails {error} at {place}"
+    if rng.random() < 0.5:
+        number = int(rng.integers(1, len(shown.choices) + 1))
+    which, edit = shown.choices[number - 1]
+    return f"fails {error} at {shown.number_at(which, edit.line)}"
 
 
-def said(number: int, change: str, place: int, weight: float) -> list[tuple[str, float]]:
+def said(number: int, weight: float) -> list[tuple[str, float]]:
     """Return an action as it is sampled."""
-    last = f" | {place}" if place > 1 else ""
-    return [("<|assistant|>", 0.0), (f" fix {number} | {change}{last}{END}", weight)]
+    return [("<|assistant|>", 0.0), (f" fix {number}{END}", weight)]
 
 
 def lessons(found: Sequence[Sequence[Source]], count: int, seed: int, num_functions: int) -> Iterator[Lesson]:

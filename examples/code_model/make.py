@@ -37,8 +37,8 @@ class Stage:
 
 SEED: Final = 0
 STAGES: Final = (
-    Stage(num_lessons=36_000, num_functions=1, epochs=4, peak_lr=2.5e-3),
-    Stage(num_lessons=14_000, num_functions=6, epochs=2, peak_lr=1.2e-3),
+    Stage(num_lessons=60_000, num_functions=1, epochs=1, peak_lr=2.5e-3),
+    Stage(num_lessons=12_000, num_functions=6, epochs=1, peak_lr=1.2e-3),
 )
 ROWS: Final = 32
 NUM_FRESH: Final = 1_000
@@ -135,16 +135,14 @@ def _loss(model: Qwen3ForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -> 
 
 
 @torch.no_grad()
-def measure(model: Qwen3ForCausalLM, found: Sequence[Encoded]) -> dict[str, float]:
-    """Return how often the right line, and the right edit as a whole, is the likeliest, with what came before given."""
-    line = whole = 0
+def measure(model: Qwen3ForCausalLM, found: Sequence[Encoded]) -> float:
+    """Return how often the right edit is the likeliest, with what came before given."""
+    right = 0
     for ids, weights in found:
-        start = int(np.flatnonzero(weights == 1.0)[0])
-        logits = model(torch.from_numpy(ids)[None]).logits[0, start - 1 : -1]
-        hits = (logits.argmax(-1).numpy() == ids[start:]).tolist()
-        line += hits[1]
-        whole += all(hits)
-    return {"line": line / len(found), "edit": whole / len(found)}
+        place = int(np.flatnonzero(weights == 1.0)[1])  # of its number, after `fix`
+        logits = model.lm_head(model.model(input_ids=torch.from_numpy(ids)[None, :place]).last_hidden_state[0, -1])
+        right += int(logits.argmax()) == int(ids[place])
+    return right / len(found)
 
 
 def drawn(number: int, stage: Stage, processes: int) -> list[Encoded]:
@@ -173,7 +171,7 @@ def main() -> None:
 
 def save(model: Qwen3ForCausalLM, output: Path, losses: Sequence[float]) -> None:
     """Measure the model on fresh lessons, and save it with its tokenizer and recipe."""
-    accuracy = {}
+    accuracy: dict[str, float] = {}
     for stage in STAGES:
         fresh = encoded(NUM_FRESH, SEED, stage.num_functions, is_fresh=True)
         accuracy[f"{stage.num_functions} functions at most"] = measure(model, fresh)

@@ -6,7 +6,6 @@ import hashlib
 import json
 
 import numpy as np
-import pytest
 from transformers import AutoTokenizer, Qwen3ForCausalLM
 
 from code_model import lessons, make
@@ -32,7 +31,7 @@ def test_the_tokenizer_is_the_recipe_s_and_loses_nothing() -> None:
         ids = shipped.encode(text, add_special_tokens=False)
         assert ids == built.encode(text, add_special_tokens=False)
         assert shipped.decode(ids) == text
-    assert len(shipped.encode(" fix 3 | is_not | 2", add_special_tokens=False)) == 6
+    assert len(shipped.encode(" fix 132", add_special_tokens=False)) == 2
 
 
 def test_lessons_end_with_the_edit_that_undoes_the_bug() -> None:
@@ -44,20 +43,19 @@ def test_lessons_end_with_the_edit_that_undoes_the_bug() -> None:
         weights = [weight for text, weight in lesson.pieces if text.startswith(" fix ")]
         assert weights[-1] == 1.0
         assert set(weights[:-1]) <= {lessons.WRONG_WEIGHT}
+        numbers = [text for text, weight in lesson.pieces if weight]
+        assert len(set(numbers)) == len(numbers)
 
 
 def test_it_names_the_right_edit_of_functions_that_it_has_not_read() -> None:
     """Chance is one in 50 or so; the recipe's figures are over 1,000 lessons each."""
-    assert RECIPE["held_out_accuracy"]["1 functions at most"]["edit"] > 0.15
+    assert RECIPE["held_out_accuracy"]["1 functions at most"] > 0.15
     files = [file for i, file in enumerate(lessons.sources(most=1500)) if i % make.HELD_OUT == 0]
     tokenizer = build_tokenizer()
     rows = [make.encode(lesson, tokenizer) for lesson in lessons.lessons(files, 100, seed=3, num_functions=6)]
     model = Qwen3ForCausalLM.from_pretrained(SHIPPED).eval()
-    found = make.measure(model, rows)
-    assert found["line"] > 0.25
-    assert found["edit"] > 0.08
-    untrained = make.measure(make.build_model(), rows[:30])
-    assert untrained["edit"] == pytest.approx(0.0, abs=0.04)
+    assert make.measure(model, rows) > 0.08
+    assert make.measure(make.build_model(), rows[:50]) < 0.05
 
 
 def test_training_lowers_the_loss_of_a_new_model() -> None:

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from turnwise_envs.swe.compact import Function, render, vocabulary
+from turnwise_envs.swe.compact import MAX_EDITS, Function, render, vocabulary
 
 SOURCE = '''import math
 
@@ -26,38 +26,56 @@ def shown(ran=(), source=SOURCE, first_line=4, last_line=13, **options):
 
 
 def test_names_become_numbers_and_texts_a_word():
-    lines = shown(ran={7, 10}).text.replace(" skip ", " run ").split(" run ")
+    lines = shown().text.split(" skip")
     assert lines[0] == "i0 def g0 ( v0 , v1 = 1 ) :"
-    assert lines[1] == "1 i1 if v0 . g1 is_not None and v0 . g1 == str :"
-    assert "2 i2 return g2 . g3 * v0 . g4 ** 2" in lines
-    assert "5 i2 v2 += v3 - v4" in lines
+    assert lines[1] == " i1 if v0 . g1 is_not None and v0 . g1 == str :"
+    assert " i2 return g2 . g3 * v0 . g4 ** 2" in lines
+    assert " i2 v2 += v3 - v4" in lines
 
 
-def test_what_ran_is_marked():
-    words = shown(ran={7, 10}).text.split()
-    marked = {int(number): state for state, number in pairwise(words) if state in ("run", "skip")}
-    assert [number for number, state in marked.items() if state == "run"] == [2, 4]
+def test_only_lines_that_ran_have_edits_each_with_its_number_behind_it():
+    found = shown(ran={7, 10})
+    assert [line for _, line in found.places] == [4, 7, 8, 10, 11, 12, 13]
+    assert {edit.line for _, edit in found.choices} == {7, 10}
+    words = found.text.split()
+    at = words.index("run")
+    assert (words[at - 1], words[at + 2 : at + 9 : 2]) == (":", ["1", "2", "3", "4"])
+    assert words.count("run") == 2
+    assert words.count("skip") == 5
+    numbers = [int(after) for word, after in pairwise(words) if word in {"is", "or", "=="} and after.isdigit()]
+    assert len(found.choices) == max(int(word) for word in words if word.isdigit())
+    assert all(found.choices[number - 1][1].line == 7 for number in numbers)
+
+
+def test_a_line_is_named_by_its_first_edit():
+    found = shown(ran={7, 10})
+    assert found.number_at(0, 7) == 1
+    number = found.number_at(0, 10)
+    assert found.choices[number - 1][1].line == 10
+    assert found.choices[number - 2][1].line == 7
+    assert found.number_at(0, 8) is None
+
+
+def test_there_are_no_more_edits_than_numbers():
+    source = "def f(a, b, c, d):\n" + "    a = (a + b + c + d)[a:b]\n" * 12
+    found = shown(source=source, first_line=1, last_line=13, ran=range(1, 14))
+    assert len(found.choices) == MAX_EDITS
 
 
 def test_comments_docstrings_and_blank_lines_are_left_out():
     assert [line for _, line in shown().places] == [4, 7, 8, 10, 11, 12, 13]
 
 
-def test_a_choice_names_an_edit_of_the_file():
-    found = shown()
-    (_, edit), *others = found.choices[6, "+"]
-    assert others == []
-    assert "left + right" in edit.apply(SOURCE)
-    (_, edit), *_ = found.choices[7, "v0"]
-    assert "return shape * scale" in edit.apply(SOURCE)
-    assert (2, "is") in found.choices
+def test_a_number_is_an_edit_of_the_file():
+    found = shown(ran=range(4, 14))
+    texts = [edit.apply(SOURCE) for _, edit in found.choices]
+    assert sum("left + right" in text for text in texts) == 1
+    assert sum("return shape * scale" in text for text in texts) == 1
+    assert len(set(texts)) == len(texts)
 
 
 def test_every_word_is_in_the_vocabulary():
-    known = set(vocabulary())
-    found = shown()
-    assert set(found.text.split()) <= known
-    assert {change for _, change in found.choices} <= known
+    assert set(shown(ran=range(4, 14)).text.split()) <= set(vocabulary())
 
 
 def test_functions_are_shown_whole_until_there_is_no_room():
@@ -65,7 +83,6 @@ def test_functions_are_shown_whole_until_there_is_no_room():
     found = render([one, one, one], max_lines=15)
     assert len(found.places) == 14
     assert {which for which, _ in found.places} == {0, 1}
-    assert {number for number, _ in found.choices} <= set(range(1, 15))
 
 
 def test_a_method_is_shown_from_its_own_indentation():

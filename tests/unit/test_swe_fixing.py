@@ -99,20 +99,26 @@ def events(info):
     return {event.channel: event.value for event in info["events"]}
 
 
+def number_of(env, line):
+    """Return the action that makes a line of the file this."""
+    known = world_of(env).known
+    numbers = range(1, len(known.runs) + 1)
+    return f"fix {next(number for number in numbers if line in known.edited(number)[1].splitlines())}"
+
+
 def test_the_function_that_fails_is_shown_in_few_words(tasks):
     env, text, _ = opened(tasks)
-    assert text == (
-        "i0 def g0 ( v0 , v1 = 0 ) : run 1 i1 v2 = 0 run 2 i1 for v3 in v0 : run 3 i2 if v3 < v1 : run 4 "
-        "i3 v2 += v3 run 5 i1 return v2 run 6 fails AssertionError"
-    )
+    assert text.startswith("i0 def g0 ( v0 , v1 = 0 ) : run 1 1 i1 v2 = 0 run 1 2 i1 for v3 in v0 : run ")
+    assert " i2 if v3 < v1 : run " in text
+    assert text.endswith(" fails AssertionError")
     env.close()
 
 
 def test_a_wrong_edit_is_answered_and_the_right_one_is_paid(tasks):
     env, _, _ = opened(tasks)
-    messages, _, terminated, _, info = env.step("fix 5 | -")
+    messages, _, terminated, _, info = env.step(number_of(env, "            total -= step"))
     assert (messages[0]["content"], terminated, events(info)) == ("fails AssertionError", False, {})
-    messages, _, terminated, _, info = env.step("fix 4 | >")
+    messages, _, terminated, _, info = env.step(number_of(env, "        if step > least:"))
     assert (messages[0]["content"], terminated, events(info)["outcome"]) == ("passes", True, 1.0)
     assert events(info)["test/test_hills.py::test_least"] == 1.0
     assert env.unwrapped.sandbox_tier
@@ -122,7 +128,7 @@ def test_an_edit_that_only_the_shown_test_likes_is_not_paid(tasks):
     text = tasks.read_text().replace("climb([1, -2, 3]) == 4", "climb([1]) == 1")
     tasks.write_text(text)
     env, _, _ = opened(tasks)
-    messages, _, terminated, _, info = env.step("fix 4 | >=")
+    messages, _, terminated, _, info = env.step(number_of(env, "        if step >= least:"))
     assert (messages[0]["content"], terminated, events(info)["outcome"]) == ("passes", True, 0.0)
     assert events(info)["test/test_hills.py::test_climb"] == 1.0
     assert events(info)["test/test_hills.py::test_least"] == 0.0
@@ -130,7 +136,7 @@ def test_an_edit_that_only_the_shown_test_likes_is_not_paid(tasks):
 
 def test_what_is_no_edit_is_an_error_to_read(tasks):
     env, _, _ = opened(tasks)
-    for action in ("fix 99 | <", "fix 4 | frobnicate", "fix 4 | > | 7", "fix four | >", "hello"):
+    for action in ("fix 99", "fix 0", "fix -1", "fix 1 | 2", "fix four", "hello"):
         messages, _, terminated, _, info = env.step(action)
         assert messages[0]["content"].startswith("error: ")
         assert (terminated, info["is_valid"], events(info)) == (False, False, {"format": -1.0})
@@ -140,10 +146,12 @@ def test_what_is_no_edit_is_an_error_to_read(tasks):
 def test_the_gold_edit_is_known_and_demonstrated(tasks):
     env, _, _ = opened(tasks)
     world = world_of(env)
-    assert world.oracle("fix 4 | >") == 1.0
-    assert world.oracle("fix 5 | -") == 0.0
+    right = number_of(env, "        if step > least:")
+    assert world.oracle(right) == 1.0
+    assert world.oracle(number_of(env, "            total -= step")) == 0.0
     assert world.oracle("fix") == -1.0
-    assert world.demonstrate(np.random.default_rng(0)) == "fix 4 | >"
+    assert world.oracle("fix 99") == -1.0
+    assert world.demonstrate(np.random.default_rng(0)) == right
     env.close()
 
 
@@ -161,9 +169,10 @@ def test_mistakes_are_edits_that_were_not_tried(tasks):
 def test_states_differ_by_what_was_tried_not_by_its_order(tasks):
     env, _, info = opened(tasks)
     keys = [info["state_key"]]
-    keys += [env.step(action)[4]["state_key"] for action in ("fix 5 | -", "fix 2 | 1")]
+    first, second = number_of(env, "            total -= step"), number_of(env, "    total = 1")
+    keys += [env.step(action)[4]["state_key"] for action in (first, second)]
     env.reset(seed=0)
-    again = [env.step(action)[4]["state_key"] for action in ("fix 2 | 1", "fix 5 | -")]
+    again = [env.step(action)[4]["state_key"] for action in (second, first)]
     assert len(set(keys)) == 3
     assert again[1] == keys[2]
     env.close()
@@ -171,7 +180,7 @@ def test_states_differ_by_what_was_tried_not_by_its_order(tasks):
 
 def test_results_are_kept_for_other_processes(tasks, tmp_path):
     env, _, _ = opened(tasks, remember=str(tmp_path / "kept"))
-    env.step("fix 4 | >")
+    env.step(number_of(env, "        if step > least:"))
     kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
     assert len(kept) == 3
     assert all(name.startswith("hills-1-") for name in kept)
@@ -189,11 +198,11 @@ def test_it_keeps_to_what_every_environment_keeps_to(tasks):
     assert not broken, broken
 
 
-def test_guidance_is_the_lines_of_the_function_with_the_bug(tasks):
+def test_guidance_is_the_edits_of_the_function_with_the_bug(tasks):
     place = {"path": "hills/climb.py", "first_line": 4, "last_line": 9, "name": "climb"}
     line = json.loads(tasks.read_text())
     line["turnwise"]["functions"] = [place]
     tasks.write_text(json.dumps(line))
     env, _, _ = opened(tasks)
-    assert world_of(env).guide() == "line 1 to 6"
+    assert world_of(env).guide() == f"one of 1 to {len(world_of(env).known.runs)}"
     env.close()

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from turnwise_envs.swe.operators import changes, edits
+from turnwise_envs.swe.operators import edits
 
 CLAMP = '''def clamp(value, low, high=10):
     """Return value within bounds."""
@@ -18,8 +18,8 @@ CLAMP = '''def clamp(value, low, high=10):
 
 
 def applied(source, line, change, place=0):
-    found = changes(edits(source, 1, source.count("\n")))
-    return found[line, change][place].apply(source).splitlines()[line - 1].strip()
+    found = [edit for edit in edits(source, 1, source.count("\n")) if (edit.line, edit.change) == (line, change)]
+    return found[place].apply(source).splitlines()[line - 1].strip()
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
-"""Functions in few words, for models of a million parameters: names become numbers, lines are numbered.
+"""Functions in few words, for models of a million parameters: names become numbers, edits are listed and numbered.
 
-    i1 if v0 < v1 and not v2 : run 3
+    i1 if v0 < v1 and v2 : run <= 1 > 2 >= 3 v2 4 or 5 not 6
 
-is line 3, at depth 1, and the failing test ran it (`skip`: it did not). A function's own variables are `v0`, `v1`, ...
-in the order in which they appear, names of the language and its library that many programs use stand as they are,
-others are `g0`, `g1`, ..., and a text is `str`. Comments, docstrings and blank lines are left out.
+is a line at depth 1, which the failing test ran, and the edits of it: number 1 makes the comparison `<=`, number 4 puts
+v2 where another variable stands. A line that did not run (`skip`) cannot have made the test fail and has none. A number
+comes behind its edit, since models read from left to right: there they know what it is the number of.
+
+A function's own variables are `v0`, `v1`, ... in the order in which they appear, names of the language and its library
+that many programs use stand as they are, others are `g0`, `g1`, ..., and a text is `str`. Comments, docstrings and
+blank lines are left out.
 """
 
 from __future__ import annotations
@@ -16,9 +20,9 @@ import tokenize
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from turnwise_envs.swe.operators import MAX_NUMBER, Edit, changes, edits
+from turnwise_envs.swe.operators import MAX_NUMBER, Edit, edits
 
-MAX_VARIABLES, MAX_NAMES, MAX_DEPTH = 20, 20, 8
+MAX_VARIABLES, MAX_NAMES, MAX_DEPTH, MAX_EDITS = 20, 20, 8, 150
 
 KNOWN = tuple(
     """
@@ -60,17 +64,16 @@ class Function:
 
 @dataclass(kw_only=True, slots=True)
 class Rendering:
-    """What is shown, and what the words of an answer mean."""
+    """What is shown, and what its numbers mean."""
 
     text: str = ""
-    places: list[tuple[int, int]] = field(default_factory=list)  # by number - 1: which function, which line of its file
-    choices: dict[tuple[int, str], list[tuple[int, Edit]]] = field(default_factory=dict)
-    # (number, change): (which function, edit), the places of a line in order
+    places: list[tuple[int, int]] = field(default_factory=list)  # of each line: which function, which line of its file
+    choices: list[tuple[int, Edit]] = field(default_factory=list)  # by number - 1: which function, edit
 
-    @property
-    def num_edits(self) -> int:
-        """How many different edits can be named."""
-        return sum(map(len, self.choices.values()))
+    def number_at(self, which: int, line: int) -> int | None:
+        """Return the number of the first edit on a line of a function's file; None if it has none."""
+        numbered = enumerate(self.choices, start=1)
+        return next((i for i, (function, edit) in numbered if (function, edit.line) == (which, line)), None)
 
 
 def render(functions: Sequence[Function], max_lines: int = 60) -> Rendering:
@@ -82,21 +85,19 @@ def render(functions: Sequence[Function], max_lines: int = 60) -> Rendering:
         lines = list(words.lines())
         if which and len(found.places) + len(lines) > max_lines:
             break
+        by_line: dict[int, list[Edit]] = {}
+        for edit in edits(function.source, function.first_line, function.last_line):
+            by_line.setdefault(edit.line, []).append(edit)
         for line, text in lines[: max_lines - len(found.places)]:
             found.places.append((which, line))
-            state = "run" if line in function.ran else "skip"
-            parts.append(f"{text} {state} {len(found.places)}")
-        _add_choices(found, which, function, words)
+            parts.append(f"{text} {'run' if line in function.ran else 'skip'}")
+            for edit in by_line.get(line, ()) if line in function.ran else ():
+                word = words.of_change(edit)
+                if word is not None and len(found.choices) < MAX_EDITS:
+                    found.choices.append((which, edit))
+                    parts.append(f"{word} {len(found.choices)}")
     found.text = " ".join(parts)
     return found
-
-
-def _add_choices(found: Rendering, which: int, function: Function, words: _Words) -> None:
-    numbers = {place: number for number, place in enumerate(found.places, start=1)}
-    for (line, change), places in changes(edits(function.source, function.first_line, function.last_line)).items():
-        number, word = numbers.get((which, line)), words.of_change(change, places[0])
-        if number is not None and word is not None:
-            found.choices[number, word] = [(which, edit) for edit in places]
 
 
 class _Words:
@@ -125,11 +126,11 @@ class _Words:
         for line, words in sorted(by_line.items()):
             yield line, _joined(words)
 
-    def of_change(self, change: str, edit: Edit) -> str | None:
-        """Return the word that names a change here; None if it has none."""
+    def of_change(self, edit: Edit) -> str | None:
+        """Return the word for what an edit does; None if there is none."""
         if edit.kind == "variable":
-            return self._variables.get(change)
-        return TWO_WORDS.get(change, change)
+            return self._variables.get(edit.change)
+        return TWO_WORDS.get(edit.change, edit.change)
 
     def _of(self, token: tokenize.TokenInfo) -> str:
         if token.type == tokenize.STRING:
@@ -203,5 +204,5 @@ def vocabulary() -> list[str]:
     """Return every word that `render` may write, and every change, each once."""
     words = [f"i{depth}" for depth in range(MAX_DEPTH + 1)] + [f"v{i}" for i in range(MAX_VARIABLES)]
     words += [f"g{i}" for i in range(MAX_NAMES)] + ["g", "str", "num", "run", "skip"]
-    words += [*keyword.kwlist, *KNOWN, *MARKS.split(), *DONE, *(str(number) for number in range(100))]
+    words += [*keyword.kwlist, *KNOWN, *MARKS.split(), *DONE, *map(str, range(MAX_EDITS + 1))]
     return list(dict.fromkeys(words))

@@ -1,6 +1,6 @@
 """The set of tools `operators`, for small models: one tool that makes a small edit and runs the failing test.
 
-Shown are, in few words (`compact.py`), the functions that the failing test runs. `fix` names a line and a change of it.
+Shown are, in few words (`compact.py`), the functions that the failing test runs, and edits of them. `fix` names one.
 An edit that does not make the test pass is taken back at once, so that every edit is tried on the repository as it was;
 one that does is submitted, and hidden tests decide. The agent chooses among edits that are the environment's own, so
 what they lead to may be remembered (`memory.py`): equal contents are run once.
@@ -20,7 +20,7 @@ from turnwise_envs.swe.bench import can_run
 from turnwise_envs.swe.changes import digest
 from turnwise_envs.swe.grade import REPOSITORY, grade_blocking
 from turnwise_envs.swe.memory import Memory, memory_in
-from turnwise_envs.swe.repairs import Choice, Repairs, look_in, repairs
+from turnwise_envs.swe.repairs import Repairs, look_in, repairs
 from turnwise_envs.swe.repository import TaskError
 from turnwise_envs.swe.task import SweTask
 from turnwise_envs.swe.testkit import PACKAGES, kit_folder
@@ -31,15 +31,15 @@ LEAST_OUTPUT_KB = 4096
 
 
 class OperatorSwe(SweWorld, ToolEnv):
-    """Small edits by line and change."""
+    """Small edits by their numbers."""
 
     instructions = (
-        "A test of a repository fails. Shown are the functions that it runs, each line with its number, and `run` if "
-        "it was run. fix(line, change, place) changes one line and runs the test again: the change is the token that "
-        "is to stand there, or one of not, neg, swap, return, drop, plus1, minus1, bare; place counts where a change "
-        "fits a line more than once. A change that does not make the test pass is taken back."
+        "A test of a repository fails. Shown are the functions that it runs, in few words, and behind each line that "
+        "was run the edits of it, each with its number: the token that would stand there, or one of not, neg, swap, "
+        "return, drop, plus1, minus1, bare. fix(edit) makes one and runs the test again. An edit that does not make "
+        "the test pass is taken back."
     )
-    sample_actions: Sequence[str] = ("fix 1 | <=", "fix 2 | not", "fix 3 | v0 | 2", "fix 1 | +", "hello")
+    sample_actions: Sequence[str] = ("fix 1", "fix 2", "fix 7", "fix 999", "hello")
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class OperatorSwe(SweWorld, ToolEnv):
             self._tasks[split] = _runnable(self._tasks[split], f"env.kwargs.{field}", given)
         self._memory = memory_in(remember)
         self._repairs: Repairs | None = None
-        self._attempts: list[Choice] = []
+        self._attempts: list[int] = []
 
     def opening(self) -> str:
         """Return the functions that the failing test runs, and how it fails."""
@@ -86,19 +86,17 @@ class OperatorSwe(SweWorld, ToolEnv):
         return self._repairs.text
 
     @tool
-    def fix(self, line: int, change: str, place: int = 1) -> str:
-        """Change a line and run the failing test again.
+    def fix(self, edit: int) -> str:
+        """Make an edit and run the failing test again.
 
-        line: its number
-        change: the token that shall stand there, or what is done
-        place: which of several places on the line, from 1 on
+        edit: its number
         """
-        choice = self._choice(line, change, place)
-        self._attempts.append(choice)
-        run = self.known.runs[choice]
+        number = self._number(edit)
+        self._attempts.append(number)
+        run = self.known.runs[number - 1]
         if not run.passed:
             return self.known.told(run)
-        path, text = self.known.edited(choice)
+        path, text = self.known.edited(number)
         return self._submitted({path: text.encode()})
 
     @property
@@ -115,48 +113,46 @@ class OperatorSwe(SweWorld, ToolEnv):
         return f"{self.case.task.instance_id}/{sorted(set(self._attempts))}"
 
     def guide(self) -> str | None:
-        """Return the lines of the functions where the bug is; None where none of them is shown."""
+        """Return the edits of the functions where the bug is; None where none of them is shown."""
         recipe = self.case.task.recipe
         places = recipe.functions if recipe is not None else ()
-        shown = [(self.known.functions[which].path, line) for which, line in self.known.shown.places]
+        shown = [(self.known.functions[which].path, edit.line) for which, edit in self.known.shown.choices]
         held = [
-            i
-            for i, (path, line) in enumerate(shown, start=1)
+            number
+            for number, (path, line) in enumerate(shown, start=1)
             if any(place.path == path and place.first_line <= line <= place.last_line for place in places)
         ]
-        return f"line {held[0]} to {held[-1]}" if held else None
+        return f"one of {held[0]} to {held[-1]}" if held else None
 
     def oracle(self, action: str) -> float | None:
         """Return 1 for the edit that the gold patch makes, 0 for another one, -1 for a malformed action."""
         try:
-            given = self.read_call({"role": "assistant", "content": action}).arguments
-            choice = self._choice(given["line"], given["change"], given.get("place", 1))
+            number = self._number(self.read_call({"role": "assistant", "content": action}).arguments["edit"])
         except InvalidAction:
             return -1.0
-        return float(choice in self._right()) if self.case.task.patch else None
+        return float(number in self._right()) if self.case.task.patch else None
 
     def demonstrate(self, rng: np.random.Generator) -> str | None:
         """Return the gold patch's edit, or by mistake any edit that has not been tried."""
-        others = [choice for choice in self.known.runs if choice not in self._attempts]
-        right = [] if self.slips(rng) else [choice for choice in self._right() if choice in self.known.runs]
-        choices = right or others
+        others = [number for number in self._numbers() if number not in self._attempts]
+        choices = ([] if self.slips(rng) else self._right()) or others
         if not choices:
             return None
-        number, change, place = choices[int(rng.integers(len(choices)))]
-        arguments = {"line": number, "change": change} | ({"place": place} if place > 1 else {})
-        return spell_compact(ToolCall(name="fix", arguments=arguments))
+        return spell_compact(ToolCall(name="fix", arguments={"edit": choices[int(rng.integers(len(choices)))]}))
 
-    def _right(self) -> list[Choice]:
+    def _numbers(self) -> range:
+        return range(1, len(self.known.runs) + 1)
+
+    def _right(self) -> list[int]:
         """Return the edits that make the program what the gold patch makes it."""
         gold = self.case.gold
-        edited = ((choice, *self.known.edited(choice)) for choice in self.known.runs)
-        return [choice for choice, path, text in edited if gold.get(path) == text.encode()]
+        edited = ((number, *self.known.edited(number)) for number in self._numbers())
+        return [number for number, path, text in edited if gold.get(path) == text.encode()]
 
-    def _choice(self, line: int, change: str, place: int) -> Choice:
-        choice = (line, change, place)
-        if choice not in self.known.runs:
+    def _number(self, given: int) -> int:
+        if given not in self._numbers():
             raise InvalidAction("no such edit")
-        return choice
+        return given
 
     def _surveyed(self) -> Repairs:
         task, recipe = self.case.task, self.case.task.recipe

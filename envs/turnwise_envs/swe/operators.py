@@ -1,9 +1,8 @@
 """Small edits of Python source: one token or expression on one line becomes another.
 
 The same edits make bugs (`turnwise swe build`) and mend them (the tool `fix`), so the set is closed: what one edit did,
-another edit on the same line undoes. An edit is named by its line and a *change*, which is the token that will stand
-there (`<=`, `and`, `3`, a variable) or what is done to an expression (`not`, `neg`, `swap`, `return`, `plus1`,
-`minus1`, `bare`). Where a change fits several places of a line, places count from the left.
+another edit on the same line undoes. What it does is its *change*: the token that will stand there (`<=`, `and`, `3`,
+a variable), or what is done to an expression (`not`, `neg`, `swap`, `return`, `drop`, `plus1`, `minus1`, `bare`).
 
 The kinds are those of mutation testing (DeMillo, Lipton and Sayward 1978): comparison, boundary, operator, wrong
 variable, swapped arguments, missing return.
@@ -77,14 +76,6 @@ def edits(source: str, first_line: int, last_line: int) -> list[Edit]:
                 found |= set(_of(node, text, names))
     compiles = _Compiles(_around(tree, first_line, last_line), text)
     return sorted(edit for edit in found if first_line <= edit.line <= last_line and compiles(edit))
-
-
-def changes(found: Sequence[Edit]) -> dict[tuple[int, str], list[Edit]]:
-    """Return the edits by line and change, the places of each in order."""
-    by_name: dict[tuple[int, str], list[Edit]] = {}
-    for edit in sorted(found):
-        by_name.setdefault((edit.line, edit.change), []).append(edit)
-    return by_name
 
 
 class _Text:

@@ -1,14 +1,13 @@
 """The repairs of a task that the tool `fix` knows: every small edit of what its failing test runs, and where it leads.
 
 Where the bug is, is not told: shown are the functions of the repository that the failing test runs, from the one whose
-lines ran last, shortly before the failure, to earlier ones. Lines that did not run cannot have made the test fail, so
-they are shown and have no edits.
+lines ran last, shortly before the failure, to earlier ones.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from turnwise.errors import EnvError
@@ -19,20 +18,16 @@ from turnwise_envs.swe.memory import Memory
 from turnwise_envs.swe.operators import Edit
 
 MAX_LINES = 32
-MAX_EDITS = 400
-
-Choice = tuple[int, str, int]
-"""Number of a line, change, place from 1 on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repairs:
-    """What is shown of a task, and what each choice leads to."""
+    """What is shown of a task, and what each edit leads to."""
 
     shown: Rendering
     functions: tuple[Function, ...]
     first: Run  # of the failing test, before any edit
-    runs: Mapping[Choice, Run]
+    runs: Sequence[Run]  # by number - 1
 
     @property
     def text(self) -> str:
@@ -43,13 +38,13 @@ class Repairs:
         """Return in a few words how a run ended."""
         if run.passed:
             return "passes"
-        numbers = [i for i, (which, line) in enumerate(self.shown.places, start=1) if line == run.line and run.line]
-        return f"fails {run.error} at {numbers[0]}" if numbers else f"fails {run.error}"
+        places = [(which, line) for which, line in self.shown.places if run.line and line == run.line]
+        number = self.shown.number_at(*places[0]) if places else None
+        return f"fails {run.error}" if number is None else f"fails {run.error} at {number}"
 
-    def edited(self, choice: Choice) -> tuple[str, str]:
-        """Return path and new text of the file that a choice changes."""
-        number, change, place = choice
-        which, edit = self.shown.choices[number, change][place - 1]
+    def edited(self, number: int) -> tuple[str, str]:
+        """Return path and new text of the file that an edit changes."""
+        which, edit = self.shown.choices[number - 1]
         return self.functions[which].path, edit.apply(self.functions[which].source)
 
 
@@ -73,19 +68,12 @@ def repairs(
         raise EnvError(f"{name}: its test {test} passes before anything was changed")
     functions = tuple(_functions(files, lines[::-1]))
     shown = render(functions, MAX_LINES)
-    choices = {
-        (number, change, i): (functions[which].path, edit)
-        for (number, change), places in shown.choices.items()
-        for i, (which, edit) in enumerate(places, start=1)
-        if edit.line in functions[which].ran
-    }
-    if not choices:
+    if not shown.choices:
         raise EnvError(f"{name}: its test {test} fails ({first.error}) before it runs a line that could be edited")
-    edits = list(choices.values())[:MAX_EDITS]
+    edits = [(functions[which].path, edit) for which, edit in shown.choices]
     contents += "".join(f"\0{path} {edit.start} {edit.end} {edit.new}" for path, edit in edits)
     said = remembered.of(f"{name}-edits", contents, lambda: _plain(look(edits)))
-    runs = dict(zip(choices, (Run(**run) for run in said["edited"]), strict=False))
-    return Repairs(shown=shown, functions=functions, first=first, runs=runs)
+    return Repairs(shown=shown, functions=functions, first=first, runs=tuple(Run(**run) for run in said["edited"]))
 
 
 def look_in(
