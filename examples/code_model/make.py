@@ -37,8 +37,8 @@ class Stage:
 
 SEED: Final = 0
 STAGES: Final = (
-    Stage(num_lessons=60_000, num_functions=1, epochs=1, peak_lr=2.5e-3),
-    Stage(num_lessons=12_000, num_functions=6, epochs=1, peak_lr=1.2e-3),
+    Stage(num_lessons=64_000, num_functions=1, epochs=1, peak_lr=2.5e-3),
+    Stage(num_lessons=14_000, num_functions=6, epochs=1, peak_lr=1.2e-3),
 )
 ROWS: Final = 32
 NUM_FRESH: Final = 1_000
