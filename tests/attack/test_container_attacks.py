@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -181,11 +182,12 @@ def test_a_daemon_that_ends_in_the_middle_is_a_lost_sandbox_and_leaves_no_proces
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk():
     """A daemon whose disk has 250 MiB."""
     if why := private_docker.missing():
         pytest.skip(why)
-    disk, folder = tmp_path / "disk", tmp_path / "run"
+    above = Path(tempfile.mkdtemp(prefix="turnwise-"))  # a socket's path has 107 bytes
+    disk, folder = above / "disk", above / "run"
     disk.mkdir()
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=250m", "tmpfs", disk], check=True)
@@ -198,6 +200,7 @@ def small_disk(tmp_path):
             docker.end()
             docker.clear()
         subprocess.run(["umount", "--lazy", disk], check=True)
+        shutil.rmtree(above)
 
 
 def test_a_full_disk_is_an_error_of_the_machines_and_leaves_nothing(small_disk, monkeypatch):

@@ -419,6 +419,7 @@ slow.setblocking(False)
 try:
     while True: slow.send(bytes(65536))
 except BlockingIOError: pass
-print(u.urlopen("http://good.test:{site.port}/", timeout=10).read())
+print(u.urlopen("http://good.test:{site.port}/", timeout=40).read())
 """
-    assert inside(python(program)).stdout == b"b'hello'\n"
+    ran = inside(python(program))
+    assert ran.stdout == b"b'hello'\n", ran.stderr

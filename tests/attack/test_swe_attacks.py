@@ -182,7 +182,7 @@ BLIND_TO = ("os._exit(0) at exit", "report forged at exit")
 @pytest.mark.parametrize("name", OF_CODE)
 def test_the_run_itself_shows_the_hack_where_nobody_reads_the_code(policy, case, name, monkeypatch):
     monkeypatch.setattr(changes, "suspicions", lambda *_: [])
-    verdict = grade_blocking(case, code(case, OF_CODE[name]), policy)
+    verdict = grade_blocking(case, code(case, OF_CODE[name]), policy, rng=random.Random(0))
     assert verdict.outcome != 1.0
     assert flagged(verdict) or (name in BLIND_TO and not all(verdict.tests.values()))
 

@@ -169,7 +169,8 @@ class Streams:
         try:
             with contextlib.suppress(OSError):
                 await self._server.serve(self._open[number])
-                await self.say(number, "end")
+                if self._open.pop(number, None) is not None:  # first: the inside opens another once it was told
+                    await self._send({"stream": number, "does": "end"}, b"")
         finally:
             self._open.pop(number, None)
             self._tasks.pop(number, None)
