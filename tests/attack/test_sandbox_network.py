@@ -410,16 +410,20 @@ except OSError: print("ended")
     assert time.monotonic() - began < 10.0
 
 
-def test_a_slow_connection_holds_up_no_other(inside, site):
-    program = f"""
+def test_a_slow_connection_holds_up_no_other(tier, names, site):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and reads nothing
+        port = silent.getsockname()[1]
+        program = f"""
 import socket, urllib.request as u
 slow = socket.create_connection({PROXY!r})
-slow.sendall(b"CONNECT good.test:{site.port} HTTP/1.1\\r\\n\\r\\n")
+slow.sendall(b"CONNECT 127.0.0.1:{port} HTTP/1.1\\r\\n\\r\\n")
 slow.setblocking(False)
 try:
     while True: slow.send(bytes(65536))
 except BlockingIOError: pass
 print(u.urlopen("http://good.test:{site.port}/", timeout=40).read())
 """
-    ran = inside(python(program))
+        listed = [f"good.test:{site.port}", f"127.0.0.1:{site.port}", f"127.0.0.1:{port}"]
+        with BlockingSandbox(SandboxPolicy(network=listed, unsafe_private_network=True)) as box:
+            ran = box.exec(python(program))
     assert ran.stdout == b"b'hello'\n", ran.stderr
