@@ -1,6 +1,6 @@
 """Learning curves over several seeds: runs the command line, collects what it wrote, draws it, prints the table.
 
-    python benchmarks/curves.py [--seeds 0 1 2] [--only quickstart|frozenlake|swe_small|all] [--runs-dir runs]
+    python benchmarks/curves.py [--seeds 0 1 2] [--only quickstart|frozenlake|all] [--runs-dir runs]
                                 [--resume-from docs/results/quickstart.json ...]
 
 Every seed is one `turnwise train` in a process of its own, one after another. Run folders get unique names, none is
@@ -57,17 +57,14 @@ EXPERIMENTS = {
     "frozenlake": Experiment(
         name="frozenlake", title="FrozenLake-v1, 4x4, slippery", optimum=lambda: optimal_success("FrozenLake-v1")
     ),
-    "swe_small": Experiment(name="swe_small", title="turnwise/SWE-v0, real packages that were not trained on"),
 }
-FOR_ALL = ("quickstart", "frozenlake")
-"""`swe_small` needs the tasks of `make swe-tasks` first."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train what is missing, write results and pictures, print the tables."""
     given = _parser().parse_args(argv)
     known = {held["experiment"]: held for held in map(read_results, given.resume_from)}
-    for name in FOR_ALL if given.only == "all" else [given.only]:
+    for name in EXPERIMENTS if given.only == "all" else [given.only]:
         experiment = EXPERIMENTS[name]
         results = known.get(name) or empty_results(experiment)
         for seed in missing_seeds(results, given.seeds):

@@ -9,12 +9,8 @@ from turnwise.registry import register, register_path
 TINY_MODEL = Path(__file__).parent / "tiny"
 """The small base model that is shipped with the package, in Hugging Face format."""
 
-TINY_CODE_MODEL = Path(__file__).parent / "tiny_code"
-"""A small base model that has read Python functions with bugs, as `turnwise/SWE-v0` shows them to small models."""
-
 
 def register_all() -> None:
-    """Register all agents, and the packaged models."""
+    """Register all agents, and the packaged model."""
     register_path("agent", "chat", "turnwise_agents.chat:ChatAgent")
     register("model", "tiny")(TINY_MODEL)
-    register("model", "tiny_code")(TINY_CODE_MODEL)

@@ -27,12 +27,7 @@ def test_it_holds_every_source_file_and_every_package_but_no_caches(wheel: Path)
     root = Path(turnwise.__file__).parent
     sources = {f"turnwise/{path.relative_to(root).as_posix()}" for path in root.rglob("*.py")}
     assert sources <= members
-    assert {
-        "turnwise_envs/__init__.py",
-        "turnwise_agents/tiny/model.safetensors",
-        "turnwise_agents/tiny_code/model.safetensors",
-        "turnwise/py.typed",
-    } <= members
+    assert {"turnwise_envs/__init__.py", "turnwise_agents/tiny/model.safetensors", "turnwise/py.typed"} <= members
     assert not [member for member in members if "__pycache__" in member]
 
 
