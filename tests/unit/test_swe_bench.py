@@ -11,9 +11,10 @@ from turnwise.sandbox import Tier
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import missing
-from turnwise_envs.swe.bench import can_run
+from turnwise_envs.swe.bench import Run, can_run
+from turnwise_envs.swe.compact import Function, render
 from turnwise_envs.swe.memory import Memory
-from turnwise_envs.swe.repairs import look_in, repairs
+from turnwise_envs.swe.repairs import Repairs, look_in, repairs
 
 FILES = {
     "hills/__init__.py": "from hills.climb import climb, peak\n",
@@ -90,8 +91,23 @@ def test_what_the_test_does_not_run_is_not_shown(box):
 
 def test_an_error_within_the_shown_lines_is_told_with_its_line(box):
     known = found(box)
-    numbers = {known.told(run) for run in known.runs}
+    numbers = {known.told(number) for number in range(1, len(known.runs) + 1)}
     assert any(told.startswith("fails") and " at " in told for told in numbers)
+
+
+def test_a_line_is_named_by_its_first_edit_in_the_edited_file():
+    source = "def f(a, b):\n    c = a + b\n    return c\n"
+    functions = tuple(
+        Function(path=path, source=source, first_line=1, last_line=3, ran=frozenset({1, 2, 3})) for path in ("a", "b")
+    )
+    shown = render(functions)
+    runs = [Run(error="TypeError", line=3)] * len(shown.choices)
+    known = Repairs(shown=shown, functions=functions, first=Run(error="KeyError"), runs=runs)
+    half = len(shown.choices) // 2
+    first = next(number for number, (_, edit) in enumerate(shown.choices, start=1) if edit.line == 3)
+    assert known.told(1) == f"fails TypeError at {first}"
+    assert known.told(half + 1) == f"fails TypeError at {half + first}"
+    assert known.text.endswith(" fails KeyError")
 
 
 def test_an_edit_that_never_ends_is_cut_off(box):

@@ -47,15 +47,6 @@ def test_only_lines_that_ran_have_edits_each_with_its_number_behind_it():
     assert all(found.choices[number - 1][1].line == 7 for number in numbers)
 
 
-def test_a_line_is_named_by_its_first_edit():
-    found = shown(ran={7, 10})
-    assert found.number_at(0, 7) == 1
-    number = found.number_at(0, 10)
-    assert found.choices[number - 1][1].line == 10
-    assert found.choices[number - 2][1].line == 7
-    assert found.number_at(0, 8) is None
-
-
 def test_there_are_no_more_edits_than_numbers():
     source = "def f(a, b, c, d):\n" + "    a = (a + b + c + d)[a:b]\n" * 12
     found = shown(source=source, first_line=1, last_line=13, ran=range(1, 14))

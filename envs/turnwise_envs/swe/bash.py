@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,34 +34,6 @@ class BashSwe(SweWorld):
         f"```bash\necho {SUBMIT}\n```",
         "hello",
     )
-
-    def __init__(
-        self,
-        *,
-        tasks: str | Sequence[str] | None = None,
-        eval_tasks: str | Sequence[str] | None = None,
-        max_turns: int = 40,
-        sandbox: Mapping[str, Any] | None = None,
-        deadline_s: float = 40.0,
-        command_s: float = 30.0,
-        shown_bytes: int = 8000,
-        progress: bool = True,
-        mistakes: float = 0.0,
-        render_mode: str | None = None,
-    ) -> None:
-        """Read the task files; options as those of `FullSwe`."""
-        super().__init__(
-            tasks=tasks,
-            eval_tasks=eval_tasks,
-            max_turns=max_turns,
-            sandbox=sandbox,
-            deadline_s=deadline_s,
-            command_s=command_s,
-            shown_bytes=shown_bytes,
-            progress=progress,
-            mistakes=mistakes,
-            render_mode=render_mode,
-        )
 
     def act(self, action: Message) -> str:
         """Run the message's block; submit where its output begins with the line for that."""

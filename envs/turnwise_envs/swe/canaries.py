@@ -18,6 +18,8 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from turnwise_envs.swe.lines import first_line
+
 NUM_CONSTANTS, NUM_ENDINGS = 2, 1
 MAX_IDS = 3
 """Tests of a canary with parameters that are run."""
@@ -192,8 +194,8 @@ def _with_constant(
     lines: Sequence[str], node: Function, ids: Sequence[str], place: ast.Constant, names: Names, rng: random.Random
 ) -> Copied:
     name, other = names.draw(), _other(place.value, rng)
-    copy = list(lines[_first(node) - 1 : node.end_lineno])
-    at = place.lineno - _first(node)
+    copy = list(lines[first_line(node) - 1 : node.end_lineno])
+    at = place.lineno - first_line(node)
     line = copy[at].encode()
     quote = chr(line[place.col_offset])
     spelt = f"{quote}{other}{quote}" if isinstance(other, str) and quote in "'\"" else repr(other)
@@ -203,7 +205,7 @@ def _with_constant(
 
 def _with_ending(lines: Sequence[str], node: Function, ids: Sequence[str], names: Names, rng: random.Random) -> Copied:
     name, word = names.draw(), rng.choice(names.words)
-    copy = list(lines[_first(node) - 1 : node.end_lineno])
+    copy = list(lines[first_line(node) - 1 : node.end_lineno])
     indent = lines[node.body[0].lineno - 1][: node.body[0].col_offset]
     if not copy[-1].endswith("\n"):
         copy[-1] += "\n"
@@ -220,12 +222,8 @@ def _quoted(word: str, lines: Sequence[str]) -> str:
     return f"{quote}{word}{quote}"
 
 
-def _first(node: Function) -> int:
-    return min([node.lineno, *(mark.lineno for mark in node.decorator_list)])
-
-
 def _named(copy: list[str], node: Function, name: str) -> str:
-    at = node.lineno - _first(node)
+    at = node.lineno - first_line(node)
     head, _, tail = copy[at].partition(node.name)
     return "".join([*copy[:at], head + name + tail, *copy[at + 1 :]])
 
@@ -246,7 +244,7 @@ def _with(source: str, copies: Sequence[Copied], rng: random.Random) -> str:
     nodes = {copied.node.lineno: copied.node for copied in copies}
     for lineno in sorted(nodes, reverse=True):
         node, of_node = nodes[lineno], [copied for copied in copies if copied.node.lineno == lineno]
-        first, last = _first(node) - 1, node.end_lineno or node.lineno
+        first, last = first_line(node) - 1, node.end_lineno or node.lineno
         gap = "\n" * (2 if node.col_offset == 0 else 1)
         texts = ["".join(lines[first:last]) + "".join(copied.ending for copied in of_node)]
         texts += [copied.copy if copied.copy.endswith("\n") else copied.copy + "\n" for copied in of_node]

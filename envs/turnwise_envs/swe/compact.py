@@ -20,6 +20,7 @@ import tokenize
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from turnwise_envs.swe.lines import first_line
 from turnwise_envs.swe.operators import MAX_NUMBER, Edit, edits
 
 MAX_VARIABLES, MAX_NAMES, MAX_DEPTH, MAX_EDITS = 20, 20, 8, 150
@@ -69,11 +70,6 @@ class Rendering:
     text: str = ""
     places: list[tuple[int, int]] = field(default_factory=list)  # of each line: which function, which line of its file
     choices: list[tuple[int, Edit]] = field(default_factory=list)  # by number - 1: which function, edit
-
-    def number_at(self, which: int, line: int) -> int | None:
-        """Return the number of the first edit on a line of a function's file; None if it has none."""
-        numbered = enumerate(self.choices, start=1)
-        return next((i for i, (function, edit) in numbered if (function, edit.line) == (which, line)), None)
 
 
 def render(functions: Sequence[Function], max_lines: int = 60) -> Rendering:
@@ -173,11 +169,6 @@ def _node(function: Function) -> ast.AST:
     tree = ast.parse(function.source)
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return next((node for node in functions if first_line(node) == function.first_line), tree)
-
-
-def first_line(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
-    """Return where a definition begins, its decorators included."""
-    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
 def _variables(node: ast.AST) -> list[str]:

@@ -93,9 +93,8 @@ class OperatorSwe(SweWorld, ToolEnv):
         """
         number = self._number(edit)
         self._attempts.append(number)
-        run = self.known.runs[number - 1]
-        if not run.passed:
-            return self.known.told(run)
+        if not self.known.runs[number - 1].passed:
+            return self.known.told(number)
         path, text = self.known.edited(number)
         return self._submitted({path: text.encode()})
 
@@ -155,10 +154,10 @@ class OperatorSwe(SweWorld, ToolEnv):
         return given
 
     def _surveyed(self) -> Repairs:
-        task, recipe = self.case.task, self.case.task.recipe
-        if recipe is None:
-            raise TaskError(f"task {task.instance_id}: it has no turnwise.archive")  # none such is kept
-        ((test, _), *_) = _reproductions(task)
+        task, recipe, found = self.case.task, self.case.task.recipe, _reproduction(self.case.task)
+        if recipe is None or found is None:
+            raise TaskError(f"task {task.instance_id}: it has no reproduction")
+        test, _ = found
         files = {path: _text(data) for path, data in self.case.workspace.items() if path.endswith(".py")}
         look = look_in(lambda: self.workspace.box, REPOSITORY, recipe.root, f"{kit_folder()}/{PACKAGES}", test)
         try:
@@ -183,16 +182,17 @@ class OperatorSwe(SweWorld, ToolEnv):
 
 def _runnable(tasks: Sequence[SweTask], field: str, given: object) -> tuple[SweTask, ...]:
     """Return the tasks whose reproduction the bench can run; UserError if there are others only."""
-    found = tuple(task for task in tasks if any(can_run(text) for _, text in _reproductions(task)[:1]))
+    found = tuple(task for task in tasks if (test := _reproduction(task)) is not None and can_run(test[1]))
     if tasks and not found:
         problem = "none of its tasks has a reproduction, a test in turnwise.added, that asks for no fixtures"
         raise UserError(field, given, problem, "take tasks of turnwise swe build, or the tools full or bash")
     return found
 
 
-def _reproductions(task: SweTask) -> list[tuple[str, str]]:
-    """Return path and text of the tests that only the workspace has."""
-    return [(path, text) for path, text in (task.recipe.added if task.recipe else {}).items() if path.endswith(".py")]
+def _reproduction(task: SweTask) -> tuple[str, str] | None:
+    """Return path and text of the first test that only the workspace has."""
+    added = task.recipe.added if task.recipe is not None else {}
+    return next(((path, text) for path, text in added.items() if path.endswith(".py")), None)
 
 
 _KNOWN = Memory(None)

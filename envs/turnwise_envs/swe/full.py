@@ -34,44 +34,9 @@ class FullSwe(SweWorld, ToolEnv):
     )
     sample_actions: Sequence[str] = ("bash ls", "search def", "view setup.py", "submit", "hello")
 
-    def __init__(
-        self,
-        *,
-        tasks: str | Sequence[str] | None = None,
-        eval_tasks: str | Sequence[str] | None = None,
-        max_turns: int = 40,
-        sandbox: Mapping[str, Any] | None = None,
-        deadline_s: float = 40.0,
-        command_s: float = 30.0,
-        shown_bytes: int = 8000,
-        progress: bool = True,
-        mistakes: float = 0.0,
-        render_mode: str | None = None,
-    ) -> None:
-        """Read the task files; UserError for a value that does not fit.
-
-        `tasks`, `eval_tasks`: files of tasks for training and held out. `max_turns`: the limit on actions. `sandbox`:
-        keys of the policy. `deadline_s`: seconds for the tests of a grading, where a task has none of its own.
-        `command_s`: seconds for a command. `shown_bytes`: of an observation. `progress`: whether the reproduction
-        is tried after changes. `mistakes`: probability that a demonstrated action is a bad one.
-        """
-        super().__init__(
-            tasks=tasks,
-            eval_tasks=eval_tasks,
-            max_turns=max_turns,
-            sandbox=sandbox,
-            deadline_s=deadline_s,
-            command_s=command_s,
-            shown_bytes=shown_bytes,
-            progress=progress,
-            mistakes=mistakes,
-            render_mode=render_mode,
-        )
-        self._viewed: set[str] = set()
-
     def begin(self, options: Mapping[str, Any]) -> str:
         """Start an episode."""
-        self._viewed = set()
+        self._viewed: set[str] = set()
         return super().begin(options)
 
     @tool

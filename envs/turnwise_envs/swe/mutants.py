@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from turnwise_envs.swe.lines import first_line
 from turnwise_envs.swe.operators import Edit, edits
 
 Piece = tuple[int, int, str]
@@ -232,13 +233,12 @@ EXTRA: dict[str, Callable[[Own], Iterator[Piece]]] = {
 def _target(
     path: str, prefix: str, node: ast.FunctionDef | ast.AsyncFunctionDef, source: str, starts: Sequence[int]
 ) -> Target:
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     return Target(
         path=path,
         name=prefix + node.name,
         first_line=node.lineno,
         last_line=node.end_lineno or node.lineno,
-        place=(path, first),
+        place=(path, first_line(node)),
         start=starts[node.lineno - 1],
         end=starts[node.end_lineno or node.lineno],
         num_lines=_num_lines(node, source),

@@ -31,12 +31,27 @@ async def failed_probes(
     python: Sequence[str] = PYTHON,
 ) -> list[int]:
     """Return the numbers of those whose value is not the expected one, or that gave none. `SandboxLost`."""
-    calls = [{"call": probe.call, "args": list(probe.args), "kwargs": dict(probe.kwargs)} for probe in probes]
-    argv = [*python, "-s", "-S", "-B", f"{kit}/{PROGRAMS}/calls.py"]
-    told = json.dumps({"calls": calls, "imports": list(imports)}).encode()
-    ran = await box.exec(argv, cwd=root, stdin=told, env={"PYTHONHASHSEED": "0"}, deadline_s=deadline_s)
-    values = _values(ran)
+    values = await ask(box, probes, kit=kit, root=root, imports=imports, deadline_s=deadline_s, python=python)
     return [i for i, probe in enumerate(probes) if i >= len(values) or not agree(values[i], probe.expected)]
+
+
+async def ask(
+    box: Sandbox,
+    calls: Sequence[Probe],
+    *,
+    kit: str,
+    root: str,
+    imports: Sequence[str],
+    deadline_s: float,
+    python: Sequence[str] = PYTHON,
+    seed: int = 0,
+) -> list[Any]:
+    """Return what calls give, as far as they were reached; `seed` is that of Python's hashes. `SandboxLost`."""
+    asked = [{"call": call.call, "args": list(call.args), "kwargs": dict(call.kwargs)} for call in calls]
+    told = json.dumps({"calls": asked, "imports": list(imports)}).encode()
+    argv = [*python, "-s", "-S", "-B", f"{kit}/{PROGRAMS}/calls.py"]
+    ran = await box.exec(argv, cwd=root, stdin=told, env={"PYTHONHASHSEED": str(seed)}, deadline_s=deadline_s)
+    return _values(ran)[: len(calls)]
 
 
 def agree(value: Any, expected: Any, depth: int = 0) -> bool:

@@ -19,11 +19,11 @@ from turnwise.sandbox.tiers import open_sandbox
 from turnwise_envs.swe.baseline import FILES_S, TEST_S, Baseline
 from turnwise_envs.swe.mutants import Target, targets
 from turnwise_envs.swe.package import Package
-from turnwise_envs.swe.probes import agree
+from turnwise_envs.swe.probes import agree, ask
 from turnwise_envs.swe.runner import PYTHON
 from turnwise_envs.swe.screen import Bug
 from turnwise_envs.swe.task import Probe
-from turnwise_envs.swe.testkit import PROGRAMS, kit_folder
+from turnwise_envs.swe.testkit import kit_folder
 from turnwise_envs.swe.trial import Place, Trials, Variant, packed, policy
 
 MAX_PROBES, MAX_TELLING = 8, 4
@@ -63,20 +63,22 @@ class Prober:
 
     async def values(self, calls: Sequence[Probe], seed: int, texts: Mapping[str, str] | None = None) -> list[Any]:
         """Return what calls give, with some files changed; NO_VALUE for those that were not reached."""
-        told = {"calls": [_asked(call) for call in calls], "imports": [self._package.root]}
         try:
             for path, text in (texts or {}).items():
                 await self._box.write(path, text.encode())
-            ran = await self._box.exec(
-                [*LIMITED, *PYTHON, "-s", "-S", "-B", f"{kit_folder()}/{PROGRAMS}/calls.py"],
-                stdin=json.dumps(told).encode(),
-                env={"PYTHONHASHSEED": str(seed)},
+            found = await ask(
+                self._box,
+                calls,
+                kit=kit_folder(),
+                root=".",
+                imports=[self._package.root],
                 deadline_s=CALLS_S,
+                python=[*LIMITED, *PYTHON],
+                seed=seed,
             )
         finally:
             for path in texts or {}:
                 await self._box.write(path, self._package.files[path])
-        found = [_value(line) for line in ran.stdout.splitlines()[: len(calls)]]
         return found + [NO_VALUE] * (len(calls) - len(found))
 
 
@@ -150,17 +152,6 @@ async def _chosen(prober: Prober, sound: Sequence[Probe], bug: Bug) -> tuple[Pro
     others = [probe for probe, is_same in zip(sound, same, strict=True) if is_same]
     num_telling = max(MAX_TELLING, MAX_PROBES - len(others))
     return (*telling[:num_telling], *others)[:MAX_PROBES]
-
-
-def _asked(call: Probe) -> dict[str, Any]:
-    return {"call": call.call, "args": list(call.args), "kwargs": dict(call.kwargs)}
-
-
-def _value(line: bytes) -> Any:
-    try:
-        return json.loads(line)["value"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return NO_VALUE
 
 
 def _is_plain(value: Any) -> bool:

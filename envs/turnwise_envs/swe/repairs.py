@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from turnwise.errors import EnvError
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise_envs.swe.bench import INSIDE, Run, Survey, survey
-from turnwise_envs.swe.compact import Function, Rendering, first_line, render
+from turnwise_envs.swe.compact import Function, Rendering, render
+from turnwise_envs.swe.lines import first_line
 from turnwise_envs.swe.memory import Memory
 from turnwise_envs.swe.operators import Edit
 
@@ -32,15 +33,17 @@ class Repairs:
     @property
     def text(self) -> str:
         """What the agent is shown at first."""
-        return f"{self.shown.text} {self.told(self.first)}"
+        return f"{self.shown.text} fails {self.first.error}"
 
-    def told(self, run: Run) -> str:
-        """Return in a few words how a run ended."""
+    def told(self, number: int) -> str:
+        """Return in a few words how the test ends with an edit; a line is named by the number of its first edit."""
+        run = self.runs[number - 1]
         if run.passed:
             return "passes"
-        places = [(which, line) for which, line in self.shown.places if run.line and line == run.line]
-        number = self.shown.number_at(*places[0]) if places else None
-        return f"fails {run.error}" if number is None else f"fails {run.error} at {number}"
+        path, _ = self.edited(number)
+        places = [(self.functions[which].path, edit.line) for which, edit in self.shown.choices]
+        at = f" at {places.index((path, run.line)) + 1}" if (path, run.line) in places else ""
+        return f"fails {run.error}{at}"
 
     def edited(self, number: int) -> tuple[str, str]:
         """Return path and new text of the file that an edit changes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 
+from turnwise_envs.swe.lines import first_line, lines_of
 from turnwise_envs.swe.trial import TestRun
 
 NAME = "test_issue.py"
@@ -104,10 +105,10 @@ def _text(tree: ast.Module, found: Sequence[ast.stmt], lines: Sequence[str], dro
         kept = [node for node in head.body if node is found[-1] or not _is_test(node)]
         wanted |= set().union(*(_used(node, dropped) for node in kept), *(_used(base) for base in head.bases))
         wanted |= {name for node in head.decorator_list for name in _used(node)}
-        parts.append((_first(head), [line for number, line in _class(head, kept, lines) if number not in dropped]))
+        parts.append((first_line(head), [line for number, line in _class(head, kept, lines) if number not in dropped]))
     else:
-        parts.append((_first(found[0]), _lines(found[0], lines, dropped)))
-    parts += [(_first(node), _lines(node, lines, frozenset())) for node in _needed(tree, wanted, found[0])]
+        parts.append((first_line(found[0]), _lines(found[0], lines, dropped)))
+    parts += [(first_line(node), _lines(node, lines, frozenset())) for node in _needed(tree, wanted, found[0])]
     texts = ["\n".join(part) for _, part in sorted(parts, key=lambda part: part[0])]
     return "\n\n".join(texts) + "\n"
 
@@ -155,17 +156,13 @@ def _is_test(node: ast.stmt) -> bool:
 
 def _class(head: ast.ClassDef, kept: Sequence[ast.stmt], lines: Sequence[str]) -> list[tuple[int, str]]:
     """Return the lines of a class with a part of its body, and their numbers."""
-    numbers = list(range(_first(head), head.body[0].lineno))
-    numbers = [number for number in numbers if number < _first(head.body[0])]
+    numbers = list(range(first_line(head), head.body[0].lineno))
+    numbers = [number for number in numbers if number < first_line(head.body[0])]
     for node in kept:
-        numbers += range(_first(node), (node.end_lineno or node.lineno) + 1)
+        numbers += lines_of(node)
     return [(number, lines[number - 1]) for number in numbers]
 
 
 def _lines(node: ast.stmt, lines: Sequence[str], dropped: frozenset[int]) -> list[str]:
-    numbers = range(_first(node), (node.end_lineno or node.lineno) + 1)
+    numbers = lines_of(node)
     return [lines[number - 1] for number in numbers if number not in dropped]
-
-
-def _first(node: ast.stmt) -> int:
-    return min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])

@@ -55,18 +55,24 @@ class SweWorld(TurnEnv):
     def __init__(
         self,
         *,
-        tasks: str | Sequence[str] | None,
-        eval_tasks: str | Sequence[str] | None,
-        max_turns: int,
-        sandbox: Mapping[str, Any] | None,
-        deadline_s: float,
-        command_s: float,
-        shown_bytes: int,
-        progress: bool,
-        mistakes: float,
-        render_mode: str | None,
+        tasks: str | Sequence[str] | None = None,
+        eval_tasks: str | Sequence[str] | None = None,
+        max_turns: int = 40,
+        sandbox: Mapping[str, Any] | None = None,
+        deadline_s: float = 40.0,
+        command_s: float = 30.0,
+        shown_bytes: int = 8000,
+        progress: bool = True,
+        mistakes: float = 0.0,
+        render_mode: str | None = None,
     ) -> None:
-        """Read the task files; UserError for a value that does not fit, or a task that cannot be run here."""
+        """Read the task files; UserError for a value that does not fit, or a task that cannot be run here.
+
+        `tasks`, `eval_tasks`: files of tasks for training and held out. `max_turns`: the limit on actions. `sandbox`:
+        keys of the policy. `deadline_s`: seconds for the tests of a grading, where a task has none of its own.
+        `command_s`: seconds for a command. `shown_bytes`: of an observation. `progress`: whether the reproduction
+        is tried after changes. `mistakes`: probability that a demonstrated action is a bad one.
+        """
         super().__init__(render_mode)
         self.max_turns = whole("max_turns", max_turns, 1, 10_000)
         self.policy = read_policy(sandbox)
