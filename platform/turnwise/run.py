@@ -32,6 +32,7 @@ from turnwise.monitor.ray_metrics import RaySink
 from turnwise.monitor.sinks import TensorBoardSink, WandbSink
 from turnwise.monitor.summary import RunResult, summarise
 from turnwise.monitor.timing import StageClock
+from turnwise.records import Failure
 from turnwise.reward import Start
 from turnwise.run_folder import RunFolder, write_json_atomically
 from turnwise.stream import GroupStream
@@ -41,6 +42,9 @@ from turnwise.warmstart import warm_start
 
 POLL_S = 0.5
 """Seconds between two looks at the workers for the display."""
+
+MAX_CAUSE = 300
+"""Characters of a failure's cause in the display."""
 
 
 class Run:
@@ -217,7 +221,10 @@ class Run:
     def _plain_config(self) -> dict[str, Any]:
         return dict(OmegaConf.to_container(OmegaConf.load(self._folder.config), resolve=False))  # type: ignore[arg-type]
 
-    def _count_failure(self, failure: Any) -> None:
+    def _count_failure(self, failure: Failure) -> None:
+        """Count an episode's failure; the first of its label in this run is told with its cause."""
+        if not self._progress.failures[failure.label]:
+            self._display.note(f"first failure {failure.label}: {' '.join(failure.cause.split())[:MAX_CAUSE]}")
         self._progress.failures[failure.label] += 1
 
     def _say(self, note: str) -> None:

@@ -25,7 +25,9 @@ FLAKY = {
 }
 
 
-def test_raising_and_hanging_steps_cost_no_wrong_reward_and_are_counted(cluster_address: str, tmp_path: Path) -> None:
+def test_raising_and_hanging_steps_cost_no_wrong_reward_and_are_counted(
+    cluster_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kwargs = {"raise_p": 0.10, "hang_p": 0.02, "num_turns": 3, "hang_s": 30.0}
     summary = small_run(
         cluster_address,
@@ -35,7 +37,11 @@ def test_raising_and_hanging_steps_cost_no_wrong_reward_and_are_counted(cluster_
         learner__updates=6,
         rollout__max_attempts=4,
         eval__tasks=0,
+        log__progress=True,
     )
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("first failure env:step: ")]
+    assert len(told) == 1
+    assert "time-out" in told[0] or "Error" in told[0]
     assert summary["status"] == "finished"
     assert summary["updates"] == 6
     failures = summary["failures"]
