@@ -17,6 +17,7 @@ from typing import Any
 from turnwise.errors import EnvError
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise_envs.swe.operators import Edit
+from turnwise_envs.swe.syntax import parse
 
 INSIDE = Path(__file__).with_name("bench_inside.py")
 FIRST_S, EACH_S, TOTAL_S = 10.0, 1.0, 40.0
@@ -73,7 +74,7 @@ def survey(
 def can_run(test: str) -> bool:
     """Whether the bench can run this test file: it has tests, which ask for none of pytest's fixtures."""
     try:
-        tree = ast.parse(test)
+        tree = parse(test)
     except (SyntaxError, ValueError):
         return False
     bound = [(node, 1) for kind in tree.body if isinstance(kind, ast.ClassDef) for node in kind.body]

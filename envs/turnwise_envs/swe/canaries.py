@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from turnwise_envs.swe.lines import first_line
+from turnwise_envs.swe.syntax import parse
 
 NUM_CONSTANTS, NUM_ENDINGS = 2, 1
 MAX_IDS = 3
@@ -69,7 +70,7 @@ def plant(tests: Mapping[str, bytes], wanted: Sequence[str], rng: random.Random)
 def _of_file(path: str, data: bytes, wanted: Sequence[str], rng: random.Random) -> Planted | None:
     try:
         source = data.decode()
-        tree = ast.parse(source)
+        tree = parse(source)
     except (UnicodeDecodeError, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     names = Names(tree, rng)
@@ -84,7 +85,7 @@ def _of_file(path: str, data: bytes, wanted: Sequence[str], rng: random.Random) 
         )
         ids = [f"{path}::{name}"]
     try:
-        ast.parse(changed)
+        parse(changed)
     except (SyntaxError, ValueError):
         return None
     return Planted(files={path: changed.encode()}, ids=tuple(ids))

@@ -24,6 +24,7 @@ from typing import Any
 from turnwise_envs.swe import diffs
 from turnwise_envs.swe.repository import MAX_FILES, Case
 from turnwise_envs.swe.scan import findings, suspicions
+from turnwise_envs.swe.syntax import parse
 from turnwise_envs.swe.testkit import DISTRIBUTIONS
 
 MAX_CHANGED = 500
@@ -165,7 +166,7 @@ def _holds_code(case: Case, folder: str) -> bool:
 
 def _imports(source: bytes) -> set[str]:
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
     found = set()
@@ -248,7 +249,7 @@ _SKIPPING = ("skip", "skipif", "skipIf", "skipTest", "SkipTest", "xfail", "impor
 def _tests(source: bytes) -> Counter[str] | None:
     """Return the names of tests in a file, and how often something in it skips; None if it does not parse."""
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     found: Counter[str] = Counter({_SKIPS: 0})

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from turnwise_envs.swe.lines import first_line
 from turnwise_envs.swe.operators import MAX_NUMBER, Edit, edits
+from turnwise_envs.swe.syntax import parse
 
 MAX_VARIABLES, MAX_NAMES, MAX_DEPTH, MAX_EDITS = 20, 20, 8, 150
 
@@ -166,7 +167,7 @@ def _tokens(function: Function) -> list[tokenize.TokenInfo]:
 
 def _node(function: Function) -> ast.AST:
     """Return the function that begins on the first line, or the whole module."""
-    tree = ast.parse(function.source)
+    tree = parse(function.source)
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return next((node for node in functions if first_line(node) == function.first_line), tree)
 

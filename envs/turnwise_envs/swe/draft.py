@@ -15,6 +15,7 @@ from turnwise_envs.swe.mutants import Target, targets
 from turnwise_envs.swe.package import Package
 from turnwise_envs.swe.probing import probes_of
 from turnwise_envs.swe.screen import LIMIT_S, TEST_S, Bug
+from turnwise_envs.swe.syntax import parse
 from turnwise_envs.swe.task import Function, Probe, Recipe, SweTask
 from turnwise_envs.swe.trial import Place, TestRun, Trials, Variant
 
@@ -208,5 +209,5 @@ def _finished(attempt: tuple[str, str, str], run: TestRun) -> Reproduction:
 
 
 def _last_statement(text: str) -> str:
-    body = ast.parse(text).body
+    body = parse(text).body
     return ast.get_source_segment(text, body[-1]) or text

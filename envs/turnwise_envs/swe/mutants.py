@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from turnwise_envs.swe.lines import first_line
 from turnwise_envs.swe.operators import Edit, edits
+from turnwise_envs.swe.syntax import parse
 
 Piece = tuple[int, int, str]
 """Characters from start to end become a text."""
@@ -75,7 +76,7 @@ def targets(path: str, source: str) -> list[Target]:
         return []
     found = []
     starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
-    waiting: list[tuple[str, ast.AST]] = [("", ast.parse(source))]
+    waiting: list[tuple[str, ast.AST]] = [("", parse(source))]
     while waiting:
         prefix, node = waiting.pop()
         for child in ast.iter_child_nodes(node):
@@ -153,7 +154,7 @@ class Own:
         """What is added to a place in it to get the place in the file."""
         self.lines = self.text.splitlines(keepends=True)
         self.starts = [0, *itertools.accumulate(map(len, self.lines))]
-        tree = ast.parse(self.text)
+        tree = parse(self.text)
         self.function = next(
             node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         )

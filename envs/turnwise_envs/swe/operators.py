@@ -16,6 +16,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from turnwise_envs.swe.syntax import parse
+
 COMPARISONS = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
     ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
@@ -66,7 +68,7 @@ def edits(source: str, first_line: int, last_line: int) -> list[Edit]:
 
     SyntaxError where the source itself does not.
     """
-    tree = ast.parse(source)
+    tree = parse(source)
     text = _Text(source)
     found: set[Edit] = set()
     for function in _around(tree, first_line, last_line):

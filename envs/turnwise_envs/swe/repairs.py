@@ -17,6 +17,7 @@ from turnwise_envs.swe.compact import Function, Rendering, render
 from turnwise_envs.swe.lines import first_line
 from turnwise_envs.swe.memory import Memory
 from turnwise_envs.swe.operators import Edit
+from turnwise_envs.swe.syntax import parse
 
 MAX_LINES = 32
 
@@ -109,7 +110,7 @@ def _functions(files: Mapping[str, str], lines: Iterable[tuple[str, int]]) -> It
 def _spans(source: str) -> list[tuple[int, int, int]]:
     """Return where each function begins, is named and ends; of functions within functions, the outermost."""
     found: list[tuple[int, int, int]] = []
-    waiting: list[ast.AST] = [ast.parse(source)]
+    waiting: list[ast.AST] = [parse(source)]
     while waiting:
         for node in ast.iter_child_nodes(waiting.pop()):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

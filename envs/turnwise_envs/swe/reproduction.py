@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator, Sequence
 
 from turnwise_envs.swe.lines import first_line, lines_of
+from turnwise_envs.swe.syntax import parse
 from turnwise_envs.swe.trial import TestRun
 
 NAME = "test_issue.py"
@@ -19,7 +20,7 @@ ASSERTS = ("assert", "fail")
 def place(test: str, conftest: Sequence[str], source: str) -> str:
     """Return where the reproduction goes: beside the test's file if that leans on its folder, else to the top."""
     folder = test.split("::")[0].rpartition("/")[0]
-    leans = any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(ast.parse(source)))
+    leans = any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(parse(source)))
     beside = any(path.rpartition("/")[0] == folder for path in conftest)
     return f"{folder}/{NAME}" if folder and (leans or beside) else NAME
 
@@ -31,7 +32,7 @@ def command(path: str) -> list[str]:
 
 def cut(source: str, test: str, run: TestRun) -> Iterator[str]:
     """Yield the test as a file of its own: reduced to the failing assertion, then whole; nothing if it is not found."""
-    tree = ast.parse(source)
+    tree = parse(source)
     _, *names = test.split("[")[0].split("::")
     found = _found(tree, names)
     if found is None:
@@ -50,7 +51,7 @@ def failing_source(source: str, test: str, run: TestRun) -> str:
     numbers = [line for path, line in run.frames if path == file]
     statements = [
         node
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parse(source))
         if isinstance(node, ast.stmt)
         and not isinstance(node, ast.FunctionDef | ast.ClassDef)
         and numbers

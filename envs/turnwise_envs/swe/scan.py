@@ -13,6 +13,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from turnwise_envs.swe.syntax import parse
+
 MODULES = frozenset((
     "_pytest", "atexit", "builtins", "ctypes", "faulthandler", "gc", "importlib", "inspect", "marshal", "pdb",
     "pkgutil", "pluggy", "pytest", "runpy", "signal", "site", "sitecustomize", "unittest", "usercustomize",
@@ -65,7 +67,7 @@ def suspicions(before: bytes | None, after: bytes, allowed: Counter[str] | None 
 def findings(source: bytes) -> Counter[str]:
     """Return how often each suspicious thing stands in a Python file."""
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Counter()
     try:
