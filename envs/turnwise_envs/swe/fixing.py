@@ -37,7 +37,7 @@ class OperatorSwe(SweWorld, ToolEnv):
         "A test of a repository fails. Shown are the functions that it runs, in few words, and behind each line that "
         "was run the edits of it, each with its number: the token that would stand there, or one of not, neg, swap, "
         "return, drop, plus1, minus1, bare. fix(edit) makes one and runs the test again. An edit that does not make "
-        "the test pass is taken back."
+        "the test pass is taken back, and tried once only."
     )
     sample_actions: Sequence[str] = ("fix 1", "fix 2", "fix 7", "fix 999", "hello")
 
@@ -92,6 +92,8 @@ class OperatorSwe(SweWorld, ToolEnv):
         edit: its number
         """
         number = self._number(edit)
+        if number in self._attempts:
+            raise InvalidAction("tried already")
         self._attempts.append(number)
         if not self.known.runs[number - 1].passed:
             return self.known.told(number)
@@ -109,7 +111,7 @@ class OperatorSwe(SweWorld, ToolEnv):
         """Return the task and the edits that have been tried, in any order."""
         if self._repairs is None:
             return None
-        return f"{self.case.task.instance_id}/{sorted(set(self._attempts))}"
+        return f"{self.case.task.instance_id}/{sorted(self._attempts)}"
 
     def guide(self) -> str | None:
         """Return the edits of the functions where the bug is; None where none of them is shown."""
