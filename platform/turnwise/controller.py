@@ -118,7 +118,8 @@ class Controller:
         self._seen_channels: set[str] = set()
         self._has_keys = False
         self._num_updates = 0  # of this process
-        self.last: dict[str, float] = {}  # metrics of the last update
+        self.last: dict[str, float] = {}  # metrics of the last update whose metrics are known
+        self.last_update = progress.update  # its number
 
     async def run(self) -> bool:
         """Do the remaining updates; return False if `stop` ended it before the last."""
@@ -163,6 +164,7 @@ class Controller:
             await self._keeper.keep(version, groups)
         lap = self.clock.lap()
         self.last = metrics | self.counts() | dict(self._gauges()) | lap | speed(groups, batch, lap["timing_s/total"])
+        self.last_update = version
         self._log.log(version, self.last)
         await self._keeper.after_update(version)
         self.clock.lap()

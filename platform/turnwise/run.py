@@ -249,7 +249,7 @@ class Run:
         running = ", ".join(controller.clock.running) if controller else ""
         return Snapshot(
             run=self._config.name,
-            update=self._progress.update,
+            update=controller.last_update if controller else self._progress.update,
             total_updates=self._config.learner.updates,
             stage=self._note or running,
             phases=self._phases,

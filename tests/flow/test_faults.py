@@ -39,9 +39,14 @@ def test_raising_and_hanging_steps_cost_no_wrong_reward_and_are_counted(
         eval__tasks=0,
         log__progress=True,
     )
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("first failure env:step: ")]
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if line.startswith("first failure env:step: ")]
     assert len(told) == 1
     assert "time-out" in told[0] or "Error" in told[0]
+    speeds = {int(entry["update"]): entry.get("speed/tokens_per_s") for entry in entries(tmp_path / "run")}
+    shown = [(int(line.split()[1].partition("/")[0]), line) for line in lines if line.startswith("update ")]
+    assert shown
+    assert all(f" tokens/s {speeds[update]:.0f} " in line for update, line in shown)
     assert summary["status"] == "finished"
     assert summary["updates"] == 6
     failures = summary["failures"]

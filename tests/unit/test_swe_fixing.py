@@ -143,6 +143,16 @@ def test_what_is_no_edit_is_an_error_to_read(tasks):
     env.close()
 
 
+def test_an_edit_is_tried_once(tasks):
+    env, _, _ = opened(tasks)
+    wrong = number_of(env, "            total -= step")
+    assert env.step(wrong)[4]["is_valid"]
+    messages, _, terminated, _, info = env.step(wrong)
+    assert "tried already" in messages[0]["content"]
+    assert (terminated, info["is_valid"], events(info)) == (False, False, {"format": -1.0})
+    env.close()
+
+
 def test_the_gold_edit_is_known_and_demonstrated(tasks):
     env, _, _ = opened(tasks)
     world = world_of(env)
