@@ -75,6 +75,11 @@ class Progress:
     num_action_tokens: int = 0  # trained action tokens
     failures: Counter[str] = field(default_factory=Counter)  # by "kind:stage", healed ones included
 
+    def count(self, failure: Failure) -> bool:
+        """Count a failure; return whether it is the first of its label."""
+        self.failures[failure.label] += 1
+        return self.failures[failure.label] == 1
+
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain JSON."""
         return {
@@ -105,14 +110,17 @@ class Controller:
         progress: Progress,
         clock: StageClock | None = None,
         gauges: Callable[[], Mapping[str, float]] = dict,
+        on_failure: Callable[[Failure], Any] | None = None,
     ) -> None:
         """All parts are ready: the engines hold the version that `progress.update` says.
 
-        `gauges` returns what else is to be in every line of metrics.
+        `gauges` returns what else is to be in every line of metrics. `on_failure` is told of every failure of a scorer,
+        and counts it in `progress`, as is done without it.
         """
         self._config, self._stream, self._learner = config, stream, learner
         self._weights, self._scorers, self._keeper, self._log = weights, scorers, keeper, log
         self.progress, self.clock, self._gauges = progress, clock or StageClock(), gauges
+        self._on_failure = on_failure or progress.count
         self._reported = Counter(progress.failures)
         self._stopping = asyncio.Event()
         self._seen_channels: set[str] = set()
@@ -236,7 +244,8 @@ class Controller:
 
     def _count_failures(self) -> None:
         """Count what the scorers failed at; episodes' failures are counted as they come."""
-        self.progress.failures.update(failure.label for failure in self._scorers.take_failures())
+        for failure in self._scorers.take_failures():
+            self._on_failure(failure)
 
     def _count(self, version: int, groups: Sequence[Group], batch: Batch) -> None:
         self.progress.update = version

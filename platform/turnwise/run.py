@@ -43,9 +43,6 @@ from turnwise.warmstart import warm_start
 POLL_S = 0.5
 """Seconds between two looks at the workers for the display."""
 
-MAX_CAUSE = 300
-"""Characters of a failure's cause in the display."""
-
 
 class Run:
     """Builds the parts, runs the controller, writes the summary."""
@@ -200,6 +197,7 @@ class Run:
             self._progress,
             self._clock,
             gauges=fleet.sandboxes.metrics,
+            on_failure=self._count_failure,
         )
 
     def _tasks(self, split: str) -> TaskSet:
@@ -222,10 +220,9 @@ class Run:
         return dict(OmegaConf.to_container(OmegaConf.load(self._folder.config), resolve=False))  # type: ignore[arg-type]
 
     def _count_failure(self, failure: Failure) -> None:
-        """Count an episode's failure; the first of its label in this run is told with its cause."""
-        if not self._progress.failures[failure.label]:
-            self._display.note(f"first failure {failure.label}: {' '.join(failure.cause.split())[:MAX_CAUSE]}")
-        self._progress.failures[failure.label] += 1
+        """Count a failure; the first of its label in this run is told with its cause."""
+        if self._progress.count(failure):
+            self._display.note(f"first failure {failure.label}: {failure.cause}")
 
     def _say(self, note: str) -> None:
         self._note = note

@@ -51,10 +51,10 @@ def judged(server: JudgeServer) -> dict[str, Any]:
 
 
 def test_what_a_dead_judge_did_not_say_is_masked_and_the_run_goes_on_where_that_is_wanted(
-    cluster_address: str, tmp_path: Path, mortal: JudgeServer
+    cluster_address: str, tmp_path: Path, mortal: JudgeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scoring = {"max_masked": 1.0, "attempts": 1, "breaker_failures": 3}
-    summary = small_run(cluster_address, tmp_path, **judged(mortal), scoring=scoring)
+    summary = small_run(cluster_address, tmp_path, **judged(mortal), scoring=scoring, log__progress=True)
     assert (summary["status"], summary["updates"]) == ("finished", 5)
     rows = scores(tmp_path / "run", "correct")
     found = [row for row in rows if row["value"] is not None and row["value"] > 0]
@@ -69,6 +69,7 @@ def test_what_a_dead_judge_did_not_say_is_masked_and_the_run_goes_on_where_that_
     assert shares[-1] > shares[0]
     assert series(tmp_path / "run", "credit/masked_share")[-1] > 0, "what is missing is not trained on"
     assert summary["failures"]["judge:score"] >= 1
+    assert capsys.readouterr().out.count("first failure judge:score: ") == 1, "the first is told, with its cause"
 
 
 def test_a_dead_judge_ends_the_run_where_too_much_is_missing(

@@ -165,5 +165,4 @@ def _class(head: ast.ClassDef, kept: Sequence[ast.stmt], lines: Sequence[str]) -
 
 
 def _lines(node: ast.stmt, lines: Sequence[str], dropped: frozenset[int]) -> list[str]:
-    numbers = lines_of(node)
-    return [lines[number - 1] for number in numbers if number not in dropped]
+    return [lines[number - 1] for number in lines_of(node) if number not in dropped]
