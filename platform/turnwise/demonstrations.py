@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import gymnasium
 import numpy as np
 
 from turnwise.env.base import TurnEnv
-from turnwise.errors import UserError
+from turnwise.errors import BoundaryError, UserError
 from turnwise.records import Message, Task, task_from_json, to_json
 
 MAX_TURNS = 1000
@@ -41,13 +41,24 @@ class Demonstration:
     outcome: float  # sum of the episode's rewards on channel "outcome"
 
 
-def record(env: gymnasium.Env[Any, Any], tasks: Iterable[Task], seed: int) -> Iterator[Demonstration]:
+def record(
+    env: gymnasium.Env[Any, Any],
+    tasks: Iterable[Task],
+    seed: int,
+    on_failure: Callable[[BoundaryError], Any] | None = None,
+) -> Iterator[Demonstration]:
     """Play each task with the environment's own `demonstrate`; equal seeds give equal demonstrations.
 
-    UserError for an environment that has no demonstrations.
+    An episode that fails is left out and told to `on_failure`; without it, the failure is raised. UserError for an
+    environment that has no demonstrations.
     """
     for number, task in enumerate(tasks):
-        yield record_one(env, task, np.random.default_rng([seed, number]))
+        try:
+            yield record_one(env, task, np.random.default_rng([seed, number]))
+        except BoundaryError as error:
+            if on_failure is None:
+                raise
+            on_failure(error)
 
 
 def record_one(env: gymnasium.Env[Any, Any], task: Task, rng: np.random.Generator) -> Demonstration:

@@ -13,7 +13,7 @@ from turnwise.agent import Agent
 from turnwise.config.schema import RunConfig
 from turnwise.deadline import each_within
 from turnwise.demonstrations import Demonstration, read, record
-from turnwise.errors import InfraError
+from turnwise.errors import BoundaryError, InfraError
 from turnwise.fleet import RemoteLearner
 from turnwise.learner.sft import token_rows
 from turnwise.monitor.metrics import MetricsLog
@@ -38,7 +38,7 @@ async def warm_start(
 ) -> None:
     """Train the learner on demonstrations and save the model in the run folder; UserError if there are none."""
     say("warm start: recording demonstrations")
-    rows = await asyncio.to_thread(lambda: token_rows(demonstrations(config), agent_of(config, model_path)))
+    rows = await asyncio.to_thread(lambda: token_rows(demonstrations(config, say), agent_of(config, model_path)))
     for first in range(0, config.sft.steps, CHUNK):
         last = min(first + CHUNK, config.sft.steps)
         losses = await learner.call("sft", rows, config.sft, config.seed, first, last, first)
@@ -49,8 +49,11 @@ async def warm_start(
         await learner.save(temporary)
 
 
-def demonstrations(config: RunConfig) -> list[Demonstration]:
-    """Return the demonstrations of the file, or of the environment's own demonstrator; UserError."""
+def demonstrations(config: RunConfig, say: Callable[[str], None]) -> list[Demonstration]:
+    """Return the demonstrations of the file, or of the environment's own demonstrator; UserError.
+
+    Episodes that fail are left out and told; if most do, the first failure is raised.
+    """
     if config.sft.path is not None:
         return read(Path(config.sft.path))
     kwargs = {**config.env.kwargs, **config.sft.env_kwargs}
@@ -58,11 +61,17 @@ def demonstrations(config: RunConfig) -> list[Demonstration]:
     env = make_env(config.env.id, kwargs)
     limit_s = config.timeouts.episode_s
     late = lambda: InfraError(f"a demonstration of {config.env.id} took longer than timeouts.episode_s={limit_s:g}")  # noqa: E731
+    failed: list[BoundaryError] = []
     try:
         wanted = (tasks.task(index) for index in range(config.sft.demonstrations))
-        return list(each_within(limit_s, record(env, wanted, config.seed), late))
+        found = list(each_within(limit_s, record(env, wanted, config.seed, failed.append), late))
     finally:
         env.close()
+    if len(failed) > len(found):
+        raise failed[0]
+    if failed:
+        say(f"warm start: {len(failed)} of {config.sft.demonstrations} demonstrations left out, the first: {failed[0]}")
+    return found
 
 
 def agent_of(config: RunConfig, model_path: Path) -> Agent:

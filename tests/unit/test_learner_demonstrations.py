@@ -5,10 +5,11 @@ import json
 import gymnasium
 import pytest
 
-from turnwise import demonstrations
+from turnwise import demonstrations, warmstart
+from turnwise.config.schema import RunConfig
 from turnwise.demonstrations import read, record, write
 from turnwise.env.base import TurnEnv
-from turnwise.errors import UserError
+from turnwise.errors import PolicyError, UserError
 from turnwise.records import Task
 
 
@@ -139,3 +140,49 @@ def test_a_file_that_is_absent_or_empty_is_named(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(UserError, match="holds no demonstrations"):
         read(tmp_path / "empty.jsonl")
+
+
+class Meddling(Counting):
+    """An episode fails where the demonstrator errs at first."""
+
+    def act(self, action):
+        if action["content"] != f"say {self.start + self.num_turns}":
+            raise PolicyError("meddled with its grading")
+        return super().act(action)
+
+
+def test_an_episode_that_fails_is_left_out_and_told_or_raised():
+    failed = []
+    found = list(record(Meddling(length=1), tasks(30), 0, failed.append))
+    assert len(found) + len(failed) == 30
+    assert found
+    assert {str(error) for error in failed} == {"meddled with its grading"}
+    assert {found.outcome for found in found} == {1.0}
+    with pytest.raises(PolicyError, match="meddled"):
+        list(record(Meddling(length=1), tasks(30), seed=0))
+
+
+@pytest.mark.parametrize(("right", "ends"), [(0.8, False), (0.2, True)])
+def test_a_warm_start_ends_only_if_most_demonstrations_fail(monkeypatch, right, ends):
+    def demonstrate(self, rng):
+        return f"say {self.start + self.num_turns + (1 if rng.random() < right else 7)}"
+
+    monkeypatch.setattr(Meddling, "demonstrate", demonstrate)
+    monkeypatch.setattr(warmstart, "make_env", lambda env_id, kwargs: Meddling(length=1))
+    monkeypatch.setattr(warmstart.TaskSet, "of", lambda *given: Numbered())
+    config = RunConfig()
+    config.sft.demonstrations = 30
+    said = []
+    if ends:
+        with pytest.raises(PolicyError, match="meddled"):
+            warmstart.demonstrations(config, said.append)
+        return
+    num_found = len(warmstart.demonstrations(config, said.append))
+    assert said == [f"warm start: {30 - num_found} of 30 demonstrations left out, the first: meddled with its grading"]
+
+
+class Numbered:
+    """Tasks by number."""
+
+    def task(self, index):
+        return tasks(index + 1)[index]
