@@ -1,7 +1,5 @@
 """Functions in few words, and the edits that their words name."""
 
-from itertools import pairwise
-
 from turnwise_envs.swe.compact import MAX_EDITS, Function, render, vocabulary
 
 SOURCE = '''import math
@@ -33,18 +31,24 @@ def test_names_become_numbers_and_texts_a_word():
     assert " i2 v2 += v3 - v4" in lines
 
 
-def test_only_lines_that_ran_have_edits_each_with_its_number_behind_it():
-    found = shown(ran={7, 10})
+def test_only_lines_that_ran_and_can_be_edited_have_a_label_behind_them():
+    found = shown(ran={4, 7, 10})
     assert [line for _, line in found.places] == [4, 7, 8, 10, 11, 12, 13]
-    assert {edit.line for _, edit in found.choices} == {7, 10}
-    words = found.text.split()
-    at = words.index("run")
-    assert (words[at - 1], words[at + 2 : at + 9 : 2]) == (":", ["1", "2", "3", "4"])
-    assert words.count("run") == 2
-    assert words.count("skip") == 5
-    numbers = [int(after) for word, after in pairwise(words) if word in {"is", "or", "=="} and after.isdigit()]
-    assert len(found.choices) == max(int(word) for word in words if word.isdigit())
-    assert all(found.choices[number - 1][1].line == 7 for number in numbers)
+    assert found.labelled == [(0, 4), (0, 7), (0, 10)]
+    assert {edit.line for _, edit in found.choices} == {4, 7, 10}
+    assert " == str : L2 i2 return" in found.text
+    assert " i1 v2 = 0 L3 i1 for " in found.text
+    assert found.text.split().count("skip") == 4
+    assert " run" not in found.text
+    assert (
+        shown(ran={8}, source=SOURCE.replace("return math.pi * shape.radius ** 2", "pass")).text.count(" pass run") == 1
+    )
+
+
+def test_every_edit_has_a_word_for_what_it_changes_something_into():
+    found = shown(ran={7})
+    words = {edit.kind: word for word, (_, edit) in zip(found.words, found.choices, strict=True)}
+    assert (words["comparison"], words["operator"], words["variable"]) == ("!=", "or", "v2")
 
 
 def test_there_are_no_more_edits_than_numbers():

@@ -102,22 +102,40 @@ def events(info):
 def number_of(env, line):
     """Return the action that makes a line of the file this."""
     known = world_of(env).known
-    numbers = range(1, len(known.runs) + 1)
-    return f"fix {next(number for number in numbers if line in known.edited(number)[1].splitlines())}"
+    for (change, line_label), edits in known.attempts.items():
+        if any(line in known.edited(at)[1].splitlines() for at in edits):
+            return f"fix {change} | {line_label}"
+    raise AssertionError(line)
+
+
+def change_of(action):
+    """Return the change and the line that an action names."""
+    return tuple(action.removeprefix("fix ").split(" | "))
+
+
+def batched(listed):
+    """Return the changes and lines of a list."""
+    words = listed.split()
+    return zip(words[::2], words[1::2], strict=True)
 
 
 def test_the_function_that_fails_is_shown_in_few_words(tasks):
     env, text, _ = opened(tasks)
-    assert text.startswith("i0 def g0 ( v0 , v1 = 0 ) : run 1 1 i1 v2 = 0 run 1 2 i1 for v3 in v0 : run ")
-    assert " i2 if v3 < v1 : run " in text
-    assert text.endswith(" fails AssertionError")
+    assert text.startswith("i0 def g0 ( v0 , v1 = 0 ) : L1 i1 v2 = 0 L2 i1 for v3 in v0 : L3 i2 if v3 < v1 : L4 ")
+    functions, _, listed = text.partition(" fails AssertionError ; ")
+    assert functions.endswith(" i1 return v2 L6")
+    pairs = list(batched(listed))
+    assert pairs == list(world_of(env).known.attempts)
+    assert [line for change, line in pairs if change == "1"] == ["L2", "L1"]
+    assert {(">", "L4"), ("-", "L5"), ("not", "L6")} <= set(pairs)
     env.close()
 
 
 def test_a_wrong_edit_is_answered_and_the_right_one_is_paid(tasks):
     env, _, _ = opened(tasks)
     messages, _, terminated, _, info = env.step(number_of(env, "            total -= step"))
-    assert (messages[0]["content"], terminated, events(info)) == ("fails AssertionError", False, {})
+    assert messages[0]["content"].startswith("fails AssertionError ; ")
+    assert (terminated, events(info)) == (False, {})
     messages, _, terminated, _, info = env.step(number_of(env, "        if step > least:"))
     assert (messages[0]["content"], terminated, events(info)["outcome"]) == ("passes", True, 1.0)
     assert events(info)["test/test_hills.py::test_least"] == 1.0
@@ -136,7 +154,7 @@ def test_an_edit_that_only_the_shown_test_likes_is_not_paid(tasks):
 
 def test_what_is_no_edit_is_an_error_to_read(tasks):
     env, _, _ = opened(tasks)
-    for action in ("fix 99", "fix 0", "fix -1", "fix 1 | 2", "fix four", "hello"):
+    for action in ("fix > | L99", "fix ^ | L4", "fix > | 4", "fix L4 | >", "fix >", "fix", "hello"):
         messages, _, terminated, _, info = env.step(action)
         assert messages[0]["content"].startswith("error: ")
         assert (terminated, info["is_valid"], events(info)) == (False, False, {"format": -1.0})
@@ -148,8 +166,36 @@ def test_an_edit_is_tried_once(tasks):
     wrong = number_of(env, "            total -= step")
     assert env.step(wrong)[4]["is_valid"]
     messages, _, terminated, _, info = env.step(wrong)
-    assert "tried already" in messages[0]["content"]
+    assert messages[0]["content"] == f"error: not to be tried ; {world_of(env).known.left([change_of(wrong)])}"
     assert (terminated, info["is_valid"], events(info)) == (False, False, {"format": -1.0})
+    env.close()
+
+
+def test_what_was_tried_is_not_listed_again(tasks):
+    env, text, _ = opened(tasks)
+    wrong = number_of(env, "            total -= step")
+    assert " - L5" in text
+    messages, *_ = env.step(wrong)
+    assert " - L5" not in messages[0]["content"]
+    assert messages[0]["content"].partition(" ; ")[2] == text.partition(" ; ")[2].replace("- L5 ", "")
+    env.close()
+
+
+def test_an_error_is_told_with_its_line(tasks):
+    env, _, _ = opened(tasks)
+    messages, *_ = env.step(number_of(env, "    for step in least:"))
+    assert messages[0]["content"].startswith("fails TypeError at L3 ; ")
+    env.close()
+
+
+def test_an_episode_ends_when_nothing_is_left_to_try(tasks):
+    tasks.write_text(tasks.read_text().replace("climb([1, -2, 3]) == 4", "climb([1, -2, 3]) == 99"))
+    env, _, _ = opened(tasks, max_turns=500)
+    attempts = list(world_of(env).known.attempts)
+    for change, line in attempts:
+        messages, _, terminated, _, info = env.step(f"fix {change} | {line}")
+    assert (terminated, events(info)) == (True, {"outcome": 0.0})
+    assert messages[0]["content"].endswith(" ; ")
     env.close()
 
 
@@ -160,7 +206,7 @@ def test_the_gold_edit_is_known_and_demonstrated(tasks):
     assert world.oracle(right) == 1.0
     assert world.oracle(number_of(env, "            total -= step")) == 0.0
     assert world.oracle("fix") == -1.0
-    assert world.oracle("fix 99") == -1.0
+    assert world.oracle("fix > | L99") == -1.0
     assert world.demonstrate(np.random.default_rng(0)) == right
     env.close()
 
@@ -214,5 +260,5 @@ def test_guidance_is_the_edits_of_the_function_with_the_bug(tasks):
     line["turnwise"]["functions"] = [place]
     tasks.write_text(json.dumps(line))
     env, _, _ = opened(tasks)
-    assert world_of(env).guide() == f"one of 1 to {len(world_of(env).known.runs)}"
+    assert world_of(env).guide() == "one of L1 to L6"
     env.close()

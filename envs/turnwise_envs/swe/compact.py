@@ -1,10 +1,10 @@
-"""Functions in few words, for models of a million parameters: names become numbers, edits are listed and numbered.
+"""Functions in few words, for models of a million parameters: names are numbered, and lines that can be edited are.
 
-    i1 if v0 < v1 and v2 : run <= 1 > 2 >= 3 v2 4 or 5 not 6
+    i1 if v0 < v1 and v2 : L4
 
-is a line at depth 1, which the failing test ran, and the edits of it: number 1 makes the comparison `<=`, number 4 puts
-v2 where another variable stands. A line that did not run (`skip`) cannot have made the test fail and has none. A number
-comes behind its edit, since models read from left to right: there they know what it is the number of.
+is a line at depth 1, which the failing test ran, and can be edited: its label is L4. A line that did not run (`skip`)
+cannot have made the test fail and has none; `run` is behind one that ran and has no edit. A label comes behind its
+line, since models read from left to right: there they know what it is the label of.
 
 A function's own variables are `v0`, `v1`, ... in the order in which they appear, names of the language and its library
 that many programs use stand as they are, others are `g0`, `g1`, ..., and a text is `str`. Comments, docstrings and
@@ -24,7 +24,7 @@ from turnwise_envs.swe.lines import first_line
 from turnwise_envs.swe.operators import MAX_NUMBER, Edit, edits
 from turnwise_envs.swe.syntax import parse
 
-MAX_VARIABLES, MAX_NAMES, MAX_DEPTH, MAX_EDITS = 20, 20, 8, 150
+MAX_VARIABLES, MAX_NAMES, MAX_DEPTH, MAX_EDITS, MAX_LINES = 20, 20, 8, 150, 32
 
 KNOWN = tuple(
     """
@@ -70,10 +70,12 @@ class Rendering:
 
     text: str = ""
     places: list[tuple[int, int]] = field(default_factory=list)  # of each line: which function, which line of its file
-    choices: list[tuple[int, Edit]] = field(default_factory=list)  # by number - 1: which function, edit
+    labelled: list[tuple[int, int]] = field(default_factory=list)  # the places of the lines L1, L2, ...
+    choices: list[tuple[int, Edit]] = field(default_factory=list)  # which function, edit
+    words: list[str] = field(default_factory=list)  # of each choice: what it changes something into
 
 
-def render(functions: Sequence[Function], max_lines: int = 60) -> Rendering:
+def render(functions: Sequence[Function], max_lines: int = MAX_LINES) -> Rendering:
     """Return the functions as words, as many whole ones as fit into `max_lines`, at least the first one's lines."""
     found = Rendering()
     parts = []
@@ -87,14 +89,19 @@ def render(functions: Sequence[Function], max_lines: int = 60) -> Rendering:
             by_line.setdefault(edit.line, []).append(edit)
         for line, text in lines[: max_lines - len(found.places)]:
             found.places.append((which, line))
-            parts.append(f"{text} {'run' if line in function.ran else 'skip'}")
-            for edit in by_line.get(line, ()) if line in function.ran else ():
-                word = words.of_change(edit)
-                if word is not None and len(found.choices) < MAX_EDITS:
-                    found.choices.append((which, edit))
-                    parts.append(f"{word} {len(found.choices)}")
+            here = [(words.of_change(edit), edit) for edit in by_line.get(line, ()) if line in function.ran]
+            here = [(word, edit) for word, edit in here if word][: MAX_EDITS - len(found.choices)]
+            found.choices += [(which, edit) for _, edit in here]
+            found.words += [word for word, _ in here]
+            found.labelled += [(which, line)] if here else []
+            parts.append(f"{text} {label(len(found.labelled)) if here else 'run' if line in function.ran else 'skip'}")
     found.text = " ".join(parts)
     return found
+
+
+def label(number: int) -> str:
+    """Return what the line of a number, from 1 on, is called."""
+    return f"L{number}"
 
 
 class _Words:
@@ -123,10 +130,10 @@ class _Words:
         for line, words in sorted(by_line.items()):
             yield line, _joined(words)
 
-    def of_change(self, edit: Edit) -> str | None:
-        """Return the word for what an edit does; None if there is none."""
+    def of_change(self, edit: Edit) -> str:
+        """Return the word for what an edit does; "" if there is none."""
         if edit.kind == "variable":
-            return self._variables.get(edit.change)
+            return self._variables.get(edit.change, "")
         return TWO_WORDS.get(edit.change, edit.change)
 
     def _of(self, token: tokenize.TokenInfo) -> str:
@@ -196,5 +203,6 @@ def vocabulary() -> list[str]:
     """Return every word that `render` may write, and every change, each once."""
     words = [f"i{depth}" for depth in range(MAX_DEPTH + 1)] + [f"v{i}" for i in range(MAX_VARIABLES)]
     words += [f"g{i}" for i in range(MAX_NAMES)] + ["g", "str", "num", "run", "skip"]
-    words += [*keyword.kwlist, *KNOWN, *MARKS.split(), *DONE, *map(str, range(MAX_EDITS + 1))]
+    words += [*keyword.kwlist, *KNOWN, *MARKS.split(), *DONE, *map(str, range(MAX_NUMBER + 1))]
+    words += [label(number) for number in range(1, MAX_LINES + 1)]
     return list(dict.fromkeys(words))

@@ -1,9 +1,9 @@
-"""The set of tools `operators`, for small models: one tool that makes a small edit and runs the failing test.
+"""The set of tools `operators`, for small models: one tool that makes small edits of a line and runs the failing test.
 
-Shown are, in few words (`compact.py`), the functions that the failing test runs, and edits of them. `fix` names one.
-An edit that does not make the test pass is taken back at once, so that every edit is tried on the repository as it was;
-one that does is submitted, and hidden tests decide. The agent chooses among edits that are the environment's own, so
-what they lead to may be remembered (`memory.py`): equal contents are run once.
+Shown are, in few words (`compact.py`), the functions that the failing test runs, and what can be tried: changes, each
+with a line where it can be made. `fix` names one of both. An edit that does not make the test pass is taken back at
+once, so that every edit is tried on the repository as it was; one that does is submitted, and hidden tests decide. The
+edits are the environment's own, so what they lead to may be remembered (`memory.py`): equal contents are run once.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from turnwise.env.calls import ToolCall, spell_compact
 from turnwise.errors import InvalidAction, UserError
 from turnwise_envs.swe.bench import can_run
 from turnwise_envs.swe.changes import digest
+from turnwise_envs.swe.compact import label
 from turnwise_envs.swe.grade import REPOSITORY, grade_blocking
 from turnwise_envs.swe.memory import Memory, memory_in
-from turnwise_envs.swe.repairs import Repairs, look_in, repairs
+from turnwise_envs.swe.repairs import Attempt, Repairs, look_in, repairs
 from turnwise_envs.swe.repository import TaskError
 from turnwise_envs.swe.task import SweTask
 from turnwise_envs.swe.testkit import PACKAGES, kit_folder
@@ -31,15 +32,15 @@ LEAST_OUTPUT_KB = 4096
 
 
 class OperatorSwe(SweWorld, ToolEnv):
-    """Small edits by their numbers."""
+    """Small edits by what they change, and where."""
 
     instructions = (
-        "A test of a repository fails. Shown are the functions that it runs, in few words, and behind each line that "
-        "was run the edits of it, each with its number: the token that would stand there, or one of not, neg, swap, "
-        "return, drop, plus1, minus1, bare. fix(edit) makes one and runs the test again. An edit that does not make "
-        "the test pass is taken back, and tried once only."
+        "A test of a repository fails. Shown are the functions that it runs, in few words, with a label behind each "
+        "line that can be edited; then how the test fails; then what can be tried, a change and a line each: the token "
+        "that would stand there, or one of not, neg, swap, return, drop, plus1, minus1, bare. fix(change, line) makes "
+        "it and runs the test again. A change that does not make the test pass is taken back."
     )
-    sample_actions: Sequence[str] = ("fix 1", "fix 2", "fix 7", "fix 999", "hello")
+    sample_actions: Sequence[str] = ("fix v0 | L1", "fix not | L2", "fix <= | L999", "fix L1", "hello")
 
     def __init__(
         self,
@@ -55,10 +56,10 @@ class OperatorSwe(SweWorld, ToolEnv):
     ) -> None:
         """Read the task files; UserError for a value that does not fit.
 
-        `tasks`, `eval_tasks`: files of tasks for training and held out. `max_turns`: the limit on edits. `sandbox`:
+        `tasks`, `eval_tasks`: files of tasks for training and held out. `max_turns`: the limit on calls. `sandbox`:
         keys of the policy. `deadline_s`: seconds for the tests of a grading, where a task has none of its own.
         `remember`: a folder where results are kept for other processes. `mistakes`: probability that a demonstrated
-        edit is drawn from all that have not been tried.
+        call is drawn from all that have not been tried.
         """
         super().__init__(
             tasks=tasks,
@@ -76,29 +77,32 @@ class OperatorSwe(SweWorld, ToolEnv):
             self._tasks[split] = _runnable(self._tasks[split], f"env.kwargs.{field}", given)
         self._memory = memory_in(remember)
         self._repairs: Repairs | None = None
-        self._attempts: list[int] = []
+        self._attempts: list[Attempt] = []
 
     def opening(self) -> str:
-        """Return the functions that the failing test runs, and how it fails."""
+        """Return the functions that the failing test runs, how it fails, and what can be tried."""
         self._attempts = []
         name, source = self.case.task.instance_id, f"{self.case.task.source} {self.case.stamp}"
         self._repairs = _KNOWN.of(name, source, self._surveyed)
-        return self._repairs.text
+        return f"{self.known.shown.text} {self.known.told(())}"
 
     @tool
-    def fix(self, edit: int) -> str:
-        """Make an edit and run the failing test again.
+    def fix(self, change: str, line: str) -> str:
+        """Make a change on a line and run the failing test again.
 
-        edit: its number
+        change: one that is shown
+        line: the label behind it
         """
-        number = self._number(edit)
-        if number in self._attempts:
-            raise InvalidAction("tried already")
-        self._attempts.append(number)
-        if not self.known.runs[number - 1].passed:
-            return self.known.told(number)
-        path, text = self.known.edited(number)
-        return self._submitted({path: text.encode()})
+        attempt = self._attempt(change, line)
+        self._attempts.append(attempt)
+        passing = self.known.passing(attempt)
+        if passing is not None:
+            path, text = self.known.edited(passing)
+            return self._submitted({path: text.encode()})
+        if len(self._attempts) == len(self.known.attempts):
+            self.reward("outcome", 0.0)
+            self.finish()
+        return self.known.told(self._attempts)
 
     @property
     def known(self) -> Repairs:
@@ -108,52 +112,56 @@ class OperatorSwe(SweWorld, ToolEnv):
         return self._repairs
 
     def state_key(self) -> str | None:
-        """Return the task and the edits that have been tried, in any order."""
+        """Return the task and what has been tried, in any order."""
         if self._repairs is None:
             return None
         return f"{self.case.task.instance_id}/{sorted(self._attempts)}"
 
     def guide(self) -> str | None:
-        """Return the edits of the functions where the bug is; None where none of them is shown."""
+        """Return the lines of the functions where the bug is; None where none of them is shown."""
         recipe = self.case.task.recipe
         places = recipe.functions if recipe is not None else ()
-        shown = [(self.known.functions[which].path, edit.line) for which, edit in self.known.shown.choices]
+        shown = [(self.known.functions[which].path, line) for which, line in self.known.shown.labelled]
         held = [
-            number
+            label(number)
             for number, (path, line) in enumerate(shown, start=1)
             if any(place.path == path and place.first_line <= line <= place.last_line for place in places)
         ]
         return f"one of {held[0]} to {held[-1]}" if held else None
 
     def oracle(self, action: str) -> float | None:
-        """Return 1 for the edit that the gold patch makes, 0 for another one, -1 for a malformed action."""
+        """Return 1 for a call that makes the gold patch's edit, 0 for another one, -1 for a malformed action."""
         try:
-            number = self._number(self.read_call({"role": "assistant", "content": action}).arguments["edit"])
+            given = self.read_call({"role": "assistant", "content": action}).arguments
+            attempt = self._attempt(given["change"], given["line"])
         except InvalidAction:
             return -1.0
-        return float(number in self._right()) if self.case.task.patch else None
+        return float(attempt in self._right()) if self.case.task.patch else None
 
     def demonstrate(self, rng: np.random.Generator) -> str | None:
-        """Return the gold patch's edit, or by mistake any edit that has not been tried."""
-        others = [number for number in self._numbers() if number not in self._attempts]
+        """Return a call that makes the gold patch's edit, or by mistake any that has not been tried."""
+        others = [attempt for attempt in self.known.attempts if attempt not in self._attempts]
         choices = ([] if self.slips(rng) else self._right()) or others
         if not choices:
             return None
-        return spell_compact(ToolCall(name="fix", arguments={"edit": choices[int(rng.integers(len(choices)))]}))
+        change, line = choices[int(rng.integers(len(choices)))]
+        return spell_compact(ToolCall(name="fix", arguments={"change": change, "line": line}))
 
-    def _numbers(self) -> range:
-        return range(1, len(self.known.runs) + 1)
-
-    def _right(self) -> list[int]:
-        """Return the edits that make the program what the gold patch makes it."""
+    def _right(self) -> list[Attempt]:
+        """Return the attempts whose edit makes the program what the gold patch makes it."""
         gold = self.case.gold
-        edited = ((number, *self.known.edited(number)) for number in self._numbers())
-        return [number for number, path, text in edited if gold.get(path) == text.encode()]
+        found = []
+        for attempt, edits in self.known.attempts.items():
+            edited = [self.known.edited(at) for at in edits]
+            if any(gold.get(path) == text.encode() for path, text in edited):
+                found.append(attempt)
+        return found
 
-    def _number(self, given: int) -> int:
-        if given not in self._numbers():
-            raise InvalidAction("no such edit")
-        return given
+    def _attempt(self, change: str, line: str) -> Attempt:
+        attempt = (change, line)
+        if attempt not in self.known.attempts or attempt in self._attempts:
+            raise InvalidAction(f"not to be tried ; {self.known.left(self._attempts)}")
+        return attempt
 
     def _surveyed(self) -> Repairs:
         task, recipe, found = self.case.task, self.case.task.recipe, _reproduction(self.case.task)

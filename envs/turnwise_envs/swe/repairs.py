@@ -1,7 +1,8 @@
 """The repairs of a task that the tool `fix` knows: every small edit of what its failing test runs, and where it leads.
 
 Where the bug is, is not told: shown are the functions of the repository that the failing test runs, from the one whose
-lines ran last, shortly before the failure, to earlier ones.
+lines ran last, shortly before the failure, to earlier ones. An *attempt* is a change on a line: all edits there that
+do it, for instance put `v1` where another variable stands.
 """
 
 from __future__ import annotations
@@ -9,47 +10,66 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from turnwise.errors import EnvError
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise_envs.swe.bench import INSIDE, Run, Survey, survey
-from turnwise_envs.swe.compact import Function, Rendering, render
+from turnwise_envs.swe.compact import Function, Rendering, label, render
 from turnwise_envs.swe.lines import first_line
 from turnwise_envs.swe.memory import Memory
 from turnwise_envs.swe.operators import Edit
 from turnwise_envs.swe.syntax import parse
 
-MAX_LINES = 32
+Attempt = tuple[str, str]
+"""The word for a change, and the label of a line."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Repairs:
     """What is shown of a task, and what each edit leads to."""
 
     shown: Rendering
     functions: tuple[Function, ...]
+    order: tuple[int, ...]  # places in `shown.labelled`, from the line that ran last to the one that ran first
     first: Run  # of the failing test, before any edit
-    runs: Sequence[Run]  # by number - 1
+    runs: Sequence[Run]  # of `shown.choices`
 
-    @property
-    def text(self) -> str:
-        """What the agent is shown at first."""
-        return f"{self.shown.text} fails {self.first.error}"
+    @cached_property
+    def attempts(self) -> Mapping[Attempt, Sequence[int]]:
+        """Every attempt and its edits, by their places in `runs`; from the line that ran last to the first."""
+        found: dict[str, dict[Attempt, list[int]]] = {label(place + 1): {} for place in self.order}
+        for at, ((which, edit), word) in enumerate(zip(self.shown.choices, self.shown.words, strict=True)):
+            line = self._labels[self.functions[which].path, edit.line]
+            found[line].setdefault((word, line), []).append(at)
+        return {attempt: edits for of_line in found.values() for attempt, edits in of_line.items()}
 
-    def told(self, number: int) -> str:
-        """Return in a few words how the test ends with an edit; a line is named by the number of its first edit."""
-        run = self.runs[number - 1]
-        if run.passed:
-            return "passes"
-        path, _ = self.edited(number)
-        places = [(self.functions[which].path, edit.line) for which, edit in self.shown.choices]
-        at = f" at {places.index((path, run.line)) + 1}" if (path, run.line) in places else ""
-        return f"fails {run.error}{at}"
+    def passing(self, attempt: Attempt) -> int | None:
+        """Return the first edit of an attempt that makes the test pass."""
+        return next((at for at in self.attempts[attempt] if self.runs[at].passed), None)
 
-    def edited(self, number: int) -> tuple[str, str]:
+    def told(self, tried: Sequence[Attempt]) -> str:
+        """Return in few words how the test ends with the last attempt's last edit, and what is left to be tried."""
+        if not tried:
+            return f"fails {self.first.error} ; {self.left(tried)}"
+        at = self.attempts[tried[-1]][-1]
+        line = self._labels.get((self.functions[self.shown.choices[at][0]].path, self.runs[at].line))
+        return f"fails {self.runs[at].error}{f' at {line}' if line else ''} ; {self.left(tried)}"
+
+    def left(self, tried: Sequence[Attempt]) -> str:
+        """Return what is left to be tried, each change with its line."""
+        return " ".join(f"{change} {line}" for change, line in self.attempts if (change, line) not in tried)
+
+    def edited(self, at: int) -> tuple[str, str]:
         """Return path and new text of the file that an edit changes."""
-        which, edit = self.shown.choices[number - 1]
+        which, edit = self.shown.choices[at]
         return self.functions[which].path, edit.apply(self.functions[which].source)
+
+    @cached_property
+    def _labels(self) -> Mapping[tuple[str, int], str]:
+        """The label of each labelled line, by its path and its number in the file."""
+        places = enumerate(self.shown.labelled, start=1)
+        return {(self.functions[which].path, line): label(number) for number, (which, line) in places}
 
 
 def repairs(
@@ -71,13 +91,15 @@ def repairs(
     if first.passed:
         raise EnvError(f"{name}: its test {test} passes before anything was changed")
     functions = tuple(_functions(files, lines[::-1]))
-    shown = render(functions, MAX_LINES)
+    shown = render(functions)
     if not shown.choices:
         raise EnvError(f"{name}: its test {test} fails ({first.error}) before it runs a line that could be edited")
     edits = [(functions[which].path, edit) for which, edit in shown.choices]
     contents += "".join(f"\0{path} {edit.start} {edit.end} {edit.new}" for path, edit in edits)
     said = remembered.of(f"{name}-edits", contents, lambda: _plain(look(edits)))
-    return Repairs(shown=shown, functions=functions, first=first, runs=tuple(Run(**run) for run in said["edited"]))
+    runs = tuple(Run(**run) for run in said["edited"])
+    order = _order([(functions[which].path, line) for which, line in shown.labelled], lines[::-1])
+    return Repairs(shown=shown, functions=functions, order=order, first=first, runs=runs)
 
 
 def look_in(
@@ -90,6 +112,12 @@ def look_in(
 def _plain(found: Survey) -> dict[str, object]:
     runs = [{"error": run.error, "line": run.line} for run in (found.first, *found.edited)]
     return {"first": runs[0], "lines": [list(place) for place in found.lines], "edited": runs[1:]}
+
+
+def _order(labelled: Sequence[tuple[str, int]], ran: Sequence[tuple[str, int]]) -> tuple[int, ...]:
+    """Return the lines by the time when they ran; heads of functions, which have no time, come last."""
+    times = {place: time for time, place in enumerate(ran)}
+    return tuple(sorted(range(len(labelled)), key=lambda at: times.get(labelled[at], len(ran))))
 
 
 def _functions(files: Mapping[str, str], lines: Iterable[tuple[str, int]]) -> Iterable[Function]:
