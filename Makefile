@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SWE_PACKAGES := boltons==26.2.0 more-itertools==11.2.1 sqlparse==0.6.1 parse==1.22.4 tinydb==4.9.0 toolz==1.0.0 funcy==2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow lint format lock base-model swe-tasks curves credit flagship bench soak-sandbox clean
+.PHONY: help setup train test slow lint format lock base-model code-model swe-tasks curves curves-swe credit flagship bench soak-sandbox clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -50,11 +50,17 @@ lock: $(STAMP)  ## resolve the pinned CPU set-up anew
 base-model: $(STAMP)  ## make the shipped tiny base model again (about eight minutes on two cores)
 	cd examples && ../$(BIN)/python -m tiny_model.make
 
+code-model: $(STAMP)  ## make the shipped base model of code again (about fifteen minutes on two cores)
+	cd examples && ../$(BIN)/python -m code_model.make
+
 swe-tasks: $(STAMP)  ## make the tasks of docs/swe.md from seven real packages, in swe-tasks/ (forty minutes)
 	$(BIN)/turnwise swe build --bugs 60 --output swe-tasks $(addprefix --package ,$(SWE_PACKAGES))
 
 curves: $(STAMP)  ## three seeds of the quickstart and of FrozenLake: the table and the pictures in docs/
 	$(BIN)/python benchmarks/curves.py
+
+curves-swe: $(STAMP)  ## three seeds of a small agent that mends packages (needs swe-tasks/)
+	$(BIN)/python benchmarks/curves.py --only swe_small
 
 credit: $(STAMP)  ## the benchmark of credit, in small decision processes and with a language model (hours)
 	$(BIN)/python benchmarks/credit.py --json docs/results/credit.json --learn default turn_loo "turn_loo, judged" \

@@ -1,6 +1,6 @@
 """Learning curves over several seeds: runs the command line, collects what it wrote, draws it, prints the table.
 
-    python benchmarks/curves.py [--seeds 0 1 2] [--only quickstart|frozenlake|all] [--runs-dir runs]
+    python benchmarks/curves.py [--seeds 0 1 2] [--only quickstart|frozenlake|swe_small|all] [--runs-dir runs]
                                 [--resume-from docs/results/quickstart.json ...]
 
 Every seed is one `turnwise train` in a process of its own, one after another. Run folders get unique names, none is
@@ -45,6 +45,7 @@ class Experiment:
     title: str
     optimum: Callable[[], float] | None = None  # success of the best possible policy, where it can be computed
     words: tuple[str, ...] = ()  # further `key=value` words
+    needs: str = ""  # what makes its tasks; an experiment with needs is run by its name only
 
     @property
     def example(self) -> Path:
@@ -57,6 +58,7 @@ EXPERIMENTS = {
     "frozenlake": Experiment(
         name="frozenlake", title="FrozenLake-v1, 4x4, slippery", optimum=lambda: optimal_success("FrozenLake-v1")
     ),
+    "swe_small": Experiment(name="swe_small", title="turnwise/SWE-v0, packages held out", needs="make swe-tasks"),
 }
 
 
@@ -64,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train what is missing, write results and pictures, print the tables."""
     given = _parser().parse_args(argv)
     known = {held["experiment"]: held for held in map(read_results, given.resume_from)}
-    for name in EXPERIMENTS if given.only == "all" else [given.only]:
+    unneedy = [name for name, experiment in EXPERIMENTS.items() if not experiment.needs]
+    for name in unneedy if given.only == "all" else [given.only]:
         experiment = EXPERIMENTS[name]
         results = known.get(name) or empty_results(experiment)
         for seed in missing_seeds(results, given.seeds):

@@ -9,8 +9,12 @@ from turnwise.registry import register, register_path
 TINY_MODEL = Path(__file__).parent / "tiny"
 """The small base model that is shipped with the package, in Hugging Face format."""
 
+TINY_CODE = Path(__file__).parent / "tiny_code"
+"""The small base model of code."""
+
 
 def register_all() -> None:
-    """Register all agents, and the packaged model."""
+    """Register all agents, and the packaged models."""
     register_path("agent", "chat", "turnwise_agents.chat:ChatAgent")
     register("model", "tiny")(TINY_MODEL)
+    register("model", "tiny_code")(TINY_CODE)

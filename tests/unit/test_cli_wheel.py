@@ -27,7 +27,8 @@ def test_it_holds_every_source_file_and_every_package_but_no_caches(wheel: Path)
     root = Path(turnwise.__file__).parent
     sources = {f"turnwise/{path.relative_to(root).as_posix()}" for path in root.rglob("*.py")}
     assert sources <= members
-    assert {"turnwise_envs/__init__.py", "turnwise_agents/tiny/model.safetensors", "turnwise/py.typed"} <= members
+    assert {"turnwise_envs/__init__.py", "turnwise/py.typed"} <= members
+    assert {f"turnwise_agents/{model}/model.safetensors" for model in ("tiny", "tiny_code")} <= members
     assert not [member for member in members if "__pycache__" in member]
 
 

@@ -24,7 +24,7 @@ from turnwise.config.plugins import build_plugin, config_class
 from turnwise.config.schema import RunConfig
 from turnwise.registry import KINDS, load_plugins, lookup, names
 from turnwise.tasks import make_env, world_of
-from turnwise_agents import TINY_MODEL
+from turnwise_agents import TINY_CODE, TINY_MODEL
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -92,7 +92,7 @@ def registered() -> list[tuple[str, str]]:
 
 def is_ours(item: Any) -> bool:
     if isinstance(item, Path):  # a model is a folder
-        return item == TINY_MODEL
+        return item in (TINY_MODEL, TINY_CODE)
     return str(item.__module__).partition(".")[0] in ("turnwise", "turnwise_agents", "turnwise_rewards")
 
 
