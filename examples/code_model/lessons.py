@@ -26,6 +26,7 @@ from turnwise_envs.swe.repairs import Attempt, Repairs
 FOLDERS = ("", "asyncio", "collections", "concurrent/futures", "email", "html", "http", "importlib", "json", "logging",
            "multiprocessing", "unittest", "urllib", "xml/dom", "xml/etree", "xmlrpc", "wsgiref")  # fmt: skip
 LEAST_LINES = 3
+HELD_EVERY = 16  # files, of which one is held out
 ERRORS = ("AssertionError",) * 6 + ("TypeError", "IndexError", "ValueError", "KeyError", "AttributeError", "NameError")
 MAX_FUNCTIONS, MAX_TRIED, MAX_LISTED = 5, 5, 60
 CHANGES = tuple(
@@ -71,10 +72,13 @@ def _functions(path: Path) -> Iterator[Function]:
                 yield Function(path=name, source=text, first_line=1, last_line=len(own))
 
 
-def undoing(rng: np.random.Generator) -> Lesson | None:
-    """Draw functions and an edit of them, and return a lesson that undoes it; None where what was drawn has none."""
-    files = library()
-    among = files[int(rng.choice(len(files), p=_weights()))]
+def undoing(rng: np.random.Generator, held: bool = False) -> Lesson | None:
+    """Draw functions and an edit of them, and return a lesson that undoes it; None where what was drawn has none.
+
+    Lessons that are `held` out are of files of their own.
+    """
+    files, weights = part(held)
+    among = files[int(rng.choice(len(files), p=weights))]
     chosen = [among[int(i)] for i in rng.permutation(len(among))[: int(rng.integers(1, MAX_FUNCTIONS + 1))]]
     which = int(rng.integers(min(2, len(chosen))))
     possible = _by_kind(chosen[which])
@@ -82,17 +86,20 @@ def undoing(rng: np.random.Generator) -> Lesson | None:
         return None
     bugs = possible[list(possible)[int(rng.integers(len(possible)))]]
     bug = bugs[int(rng.integers(len(bugs)))]
-    source = chosen[which].source
-    functions = tuple(_ran(replace(one, source=bug.apply(source)), bug.line, rng) for one in chosen)
+    whole = chosen[which].source
+    chosen[which] = replace(chosen[which], source=bug.apply(whole))
+    functions = tuple(_ran(one, bug.line if i == which else one.first_line, rng) for i, one in enumerate(chosen))
     known = _known(render(functions), functions, rng)
-    right = [attempt for attempt, edits in known.attempts.items() if any(known.edited(at)[1] == source for at in edits)]
+    right = [attempt for attempt, edits in known.attempts.items() if any(known.edited(at)[1] == whole for at in edits)]
     return _lesson(known, right[0], rng) if right else None
 
 
 @cache
-def _weights() -> np.ndarray:
-    sizes = np.sqrt([len(functions) for functions in library()])
-    return np.asarray(sizes / sizes.sum())
+def part(held: bool) -> tuple[list[tuple[Function, ...]], np.ndarray]:
+    """Return the files that are held out, or the others, and how likely each is to be drawn."""
+    files = [functions for place, functions in enumerate(library()) if (place % HELD_EVERY == 0) == held]
+    sizes = np.sqrt([len(functions) for functions in files])
+    return files, sizes / sizes.sum()
 
 
 @cache

@@ -184,17 +184,18 @@ def main() -> None:
     tokenizer, rng = build_tokenizer(), np.random.default_rng(SEED)
     repeats = [encode(draw(partial(repeating, most=most), count, most), tokenizer) for most, count in REPEATS]
     listings = encode(draw(listing, NUM_LISTINGS, 10_000), tokenizer)
-    lessons = encode(draw(undoing, NUM_LESSONS + NUM_HELD, 20_000), tokenizer)
+    lessons = encode(draw(undoing, NUM_LESSONS, 20_000), tokenizer)
+    held = encode(draw(partial(undoing, held=True), NUM_HELD, 30_000), tokenizer)
     steps = [(0.0, batch) for rows in repeats for batch in batches(rows, REPEAT_ROWS, rng)]
     steps += [(OTHERS_SHARE, batch) for batch in batches(listings, LISTING_ROWS, rng)]
     for _ in range(PASSES):
-        steps += [(OTHERS_SHARE, batch) for batch in batches(lessons[NUM_HELD:], LESSON_ROWS, rng)]
+        steps += [(OTHERS_SHARE, batch) for batch in batches(lessons, LESSON_ROWS, rng)]
     model = build_model(tokenizer)
     found = train(model, steps, lambda step, text: print(f"step {step} of {len(steps)} {text}", flush=True))
     model.save_pretrained(arguments.output)
     (arguments.output / "model.safetensors").chmod(0o644)  # the library leaves it readable for its owner only
     tokenizer.save_pretrained(arguments.output)
-    recipe = _recipe(arguments.output, found, measure(model, lessons[:NUM_HELD]))
+    recipe = _recipe(arguments.output, found, measure(model, held))
     (arguments.output / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
     print(json.dumps(recipe, indent=2))
 

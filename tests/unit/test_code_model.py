@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import numpy as np
 from transformers import AutoTokenizer
 
 from code_model import make
-from code_model.lessons import CHANGES, listing, undoing
+from code_model.lessons import CHANGES, listing, part, undoing
 from code_model.tokenizer import build_tokenizer
 
 RECIPE = json.loads((make.SHIPPED / "recipe.json").read_text())
@@ -40,6 +41,23 @@ def test_what_is_to_be_said_was_listed_last() -> None:
         listed = lesson.told.rpartition(" ; ")[2].removesuffix("<|end|>").split()
         assert change in CHANGES
         assert (change, line) in zip(listed[::2], listed[1::2], strict=True)
+
+
+def test_a_lesson_of_several_functions_shows_different_ones() -> None:
+    rng, several = np.random.default_rng(0), 0
+    for _ in range(12):
+        lesson = undoing(rng)
+        code = lesson.told.partition(" ; ")[0] if lesson is not None else ""
+        shown = [re.sub(r"\b(L\d+|run|skip)\b", "", text).split() for text in code.split(" i0 def ")[1:]]
+        several += len(shown) > 1
+        assert not [one for at, one in enumerate(shown) if one in shown[:at]]
+    assert several
+
+
+def test_held_out_lessons_are_of_other_files() -> None:
+    of_training, held = (set(part(held)[0]) for held in (False, True))
+    assert held
+    assert not held & of_training
 
 
 def test_the_shipped_tokenizer_is_the_recipe_s() -> None:
