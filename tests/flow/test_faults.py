@@ -85,15 +85,17 @@ class Killer(threading.Thread):
         return self._metrics.read_text().count('"learner/loss"')
 
 
-@pytest.mark.parametrize("actor", ["rollout:0", "engine:0", "reward:events:0", "store"])
-def test_a_killed_actor_is_replaced_and_the_run_goes_on(cluster_address: str, tmp_path: Path, actor: str) -> None:
-    killer = Killer(tmp_path / "run", actor, signal.SIGKILL)
-    killer.start()
-    summary = small_run(cluster_address, tmp_path, learner__updates=12, eval__tasks=4, sft__steps=4)
-    killer.join(1)
-    assert killer.victim is not None
+def test_killed_actors_are_replaced_and_the_run_goes_on(cluster_address: str, tmp_path: Path) -> None:
+    actors = ("rollout:0", "engine:0", "reward:events:0", "store")
+    killers = [Killer(tmp_path / "run", actor, signal.SIGKILL, 1 + 6 * i) for i, actor in enumerate(actors)]
+    for killer in killers:
+        killer.start()
+    summary = small_run(cluster_address, tmp_path, learner__updates=30, eval__tasks=4, sft__steps=4)
+    for killer in killers:
+        killer.join(1)
+    assert all(killer.victim is not None for killer in killers), "each was killed while the run was under way"
     assert summary["status"] == "finished"
-    assert summary["updates"] == 12
+    assert summary["updates"] == 30
     ids = Store(tmp_path / "run").query("select trajectory_id from trajectories where update > 0 and not is_eval")
     names = ids.column(0).to_pylist()
     assert len(names) == len(set(names))
