@@ -204,10 +204,6 @@ def test_the_gold_edit_is_known_and_demonstrated(tasks):
     world = world_of(env)
     right = number_of(env, "        if step > least:")
     assert world.oracle(right) == 1.0
-    line = right.rpartition(" ")[2]
-    near = [f"fix {change} | {at}" for change, at in world.known.attempts if at == line]
-    assert sorted(map(world.oracle, near)) == [0.5] * (len(near) - 1) + [1.0]
-    assert len(near) > 1
     assert world.oracle(number_of(env, "            total -= step")) == 0.0
     assert world.oracle("fix") == -1.0
     assert world.oracle("fix > | L99") == -1.0

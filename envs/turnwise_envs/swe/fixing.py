@@ -130,20 +130,13 @@ class OperatorSwe(SweWorld, ToolEnv):
         return f"one of {held[0]} to {held[-1]}" if held else None
 
     def oracle(self, action: str) -> float | None:
-        """Return 1 for a call that makes the gold patch's edit, 0.5 for another change of its line, 0 for any other.
-
-        And -1 for a malformed action. What is half right pays at each try: give it to a policy that looks no further
-        than the present one (gamma 0).
-        """
+        """Return 1 for a call that makes the gold patch's edit, 0 for another one, -1 for a malformed action."""
         try:
             given = self.read_call({"role": "assistant", "content": action}).arguments
             attempt = self._attempt(given["change"], given["line"])
         except InvalidAction:
             return -1.0
-        if not self.case.task.patch:
-            return None
-        right = self._right()
-        return 1.0 if attempt in right else 0.5 * (attempt[1] in {line for _, line in right})
+        return float(attempt in self._right()) if self.case.task.patch else None
 
     def demonstrate(self, rng: np.random.Generator) -> str | None:
         """Return a call that makes the gold patch's edit, or by mistake any that has not been tried."""
