@@ -118,7 +118,7 @@ class HouseholdEnv(TurnEnv):
         return gold if goal.number > 1 else {**gold, "phases": phases}
 
     def oracle(self, action: str) -> float:
-        """Return 1 for a command on a shortest way of one who knows all, 0 for another, -1 for one that does nothing."""
+        """Return 1 for a command on a shortest way of one who knows all, 0 for another, -1 for one without effect."""
         house = self._house.copy()
         try:
             answer = house.do(read_command(split_belief(action)[1]))

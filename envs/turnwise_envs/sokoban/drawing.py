@@ -19,11 +19,11 @@ from turnwise_envs.sokoban.room import Room
 HELD_OUT: Final = 5
 """One room in so many is held out."""
 
-MAX_DRAWS: Final = 2000
-"""Rooms drawn for one task; most shapes need a few."""
+MAX_ROOMS: Final = 1000
+"""Rooms drawn for one task; most shapes need one or two."""
 
-MAX_ROOMS: Final = 32
-"""Rooms kept in a process; the episodes of a group start together."""
+MAX_TASKS: Final = 32
+"""Tasks kept in a process; the episodes of a group start together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,20 +43,19 @@ class Task:
     start: int  # a state
 
 
-@lru_cache(maxsize=MAX_ROOMS)
-def draw_task(shape: Shape, seed: int, split: str | None, max_draws: int = MAX_DRAWS) -> Task:
+@lru_cache(maxsize=MAX_TASKS)
+def draw_task(shape: Shape, seed: int, split: str | None, max_rooms: int = MAX_ROOMS) -> Task:
     """Return the task of a seed, of either split if none is named; ValueError if no room of the shape is found."""
     rng = np.random.default_rng(seed)
-    for _ in range(max_draws):
-        length = int(rng.integers(shape.lengths[0], shape.lengths[1] + 1))
+    for _ in range(max_rooms):
         cells = _draw_cells(shape, rng)
-        if split is not None and is_held_out(cells) != (split == "eval"):
-            continue
+        while split is not None and is_held_out(cells) != (split == "eval"):
+            cells = _draw_cells(shape, rng)
         room = Room(shape.size, *(sum(1 << int(cell) for cell in np.flatnonzero(cells == what)) for what in (1, 2)))
-        starts = [state for state in room.states_at(length) if not room.num_placed(state)]
+        starts = _starts(room, shape.lengths[0], int(rng.integers(shape.lengths[0], shape.lengths[1] + 1)))
         if starts:
             return Task(room=room, start=starts[int(rng.integers(len(starts)))])
-    raise ValueError(f"no room found for {shape} in {max_draws} draws")
+    raise ValueError(f"{shape}: nothing found in {max_rooms} rooms")
 
 
 def is_held_out(cells: NDArray[np.uint8]) -> bool:
@@ -72,3 +71,14 @@ def _draw_cells(shape: Shape, rng: np.random.Generator) -> NDArray[np.uint8]:
     cells = np.zeros(len(order), dtype=np.uint8)
     cells[order[:num_walls]], cells[order[num_walls : num_walls + shape.boxes]] = 1, 2
     return cells.reshape(shape.size, shape.size)
+
+
+def _starts(room: Room, shortest: int, longest: int) -> list[int]:
+    """Return the states without a box on a target that are as far from a solution as any within two lengths."""
+    farthest: list[int] = []
+    for length in range(shortest, longest + 1):
+        states = room.states_at(length)
+        if not states:
+            break
+        farthest = [state for state in states if not room.num_placed(state)] or farthest
+    return farthest

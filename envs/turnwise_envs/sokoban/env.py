@@ -26,7 +26,7 @@ _ERROR_WORDS: Final = ("error", "unknown", "move", "moves", "expected", "to", "o
 WORDS: Final = (WALL, *FLOOR, *BOX, *PLAYER, *MOVES, "blocked", "solved", *_ERROR_WORDS)
 """Words of observations and actions, for a tokenizer of words; besides numbers, marks and words of bad actions."""
 
-_TRIED_DRAWS = 200  # rooms drawn to see whether there are any of a shape
+_TRIED_ROOMS = 40  # drawn to see whether there are any of a shape
 
 
 class SokobanEnv(TurnEnv):
@@ -160,7 +160,7 @@ class SokobanEnv(TurnEnv):
 def _tried(shape: Shape) -> Task:
     """Return a training task of a shape; UserError unless there are some of either split."""
     try:
-        _, task = (draw_task(shape, 0, split, _TRIED_DRAWS) for split in ("eval", "train"))
+        _, task = (draw_task(shape, 0, split, _TRIED_ROOMS) for split in ("eval", "train"))
     except ValueError:
         remedy = f"ask for shorter solutions than {shape.lengths[0]} to {shape.lengths[1]} moves, or for another size"
         problem = f"no rooms found with {shape.boxes} boxes on {shape.size} x {shape.size} cells"

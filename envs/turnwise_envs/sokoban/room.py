@@ -15,13 +15,13 @@ from typing import Final
 MAX_SIZE: Final = 8
 """Cells of a side; a room's cells fit into 64 bits."""
 
-MAX_STATES: Final = 100_000
-"""States of a room that are looked at: some 10 MB, and a fraction of a second."""
+MAX_STATES: Final = 50_000
+"""States of a room that are looked at: some 5 MB, and a fraction of a second."""
 
 MOVES: Final = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 """Each move's step in rows and columns."""
 
-WALL, FLOOR, BOX, PLAYER = "#", ("_", "O"), ("X", "*"), ("P", "+")
+WALL, FLOOR, BOX, PLAYER = "#", (".", "O"), ("X", "*"), ("P", "+")
 """Symbols of cells; but for walls, without and with a target."""
 
 _PLAYER_BITS = 6
