@@ -3,6 +3,8 @@
 - `turnwise/Search-v0`: deep search over an encyclopedia of linked pages
 - `turnwise/GymText-v0`: any discrete Gymnasium environment, as text
 - `turnwise/SWE-v0`: mend a repository; hidden tests decide
+- `turnwise/Sokoban-v0`: push boxes onto targets
+- `turnwise/Household-v0`: find things in a room, treat them, put them where they belong
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
 """
 
@@ -16,6 +18,8 @@ _ENTRY_POINTS = {
     "turnwise/Search-v0": "turnwise_envs.search.env:SearchEnv",
     "turnwise/GymText-v0": "turnwise_envs.text.env:GymTextEnv",
     "turnwise/SWE-v0": "turnwise_envs.swe.env:SweEnv",
+    "turnwise/Sokoban-v0": "turnwise_envs.sokoban.env:SokobanEnv",
+    "turnwise/Household-v0": "turnwise_envs.household.env:HouseholdEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
 }
 
