@@ -49,7 +49,7 @@ def agreement(belief: Mapping[str, Any], house: House, goal: Goal) -> dict[str, 
     items, known = _items(belief), set(known_facts(house, goal))
     right = items & set(facts(house, house.places))
     precision, recall = len(right) / max(len(items), 1), len(right & known) / len(known)
-    state = 2 * precision * recall / (precision + recall) if right & known else 0.0
+    state = 2 * precision * recall / (precision + recall) if right else 0.0
     task = str(belief.get("task", "")).strip().lower() == goal.phase(house)
     return {"state": max(-1.0, state - WRONG_ITEM * len(items - right)), "task": float(task)}
 

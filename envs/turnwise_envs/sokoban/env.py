@@ -77,7 +77,7 @@ class SokobanEnv(TurnEnv):
 
     def act(self, action: Message) -> str:
         """Carry out the moves up to one that is blocked or solves the room, and show the board."""
-        moves, room, placed = self._read(str(action["content"])), self._task.room, self._num_placed
+        moves, placed = self._read(str(action["content"])), self._num_placed
         self._at, num_done = self._follow(moves)
         if self._num_placed != placed:
             self.reward("progress", (self._num_placed - placed) / self._shape.boxes)
@@ -85,7 +85,7 @@ class SokobanEnv(TurnEnv):
             self.reward("outcome", 1.0)
             self.finish()
             return f"solved\n{self._board}"
-        return self._board if num_done == len(moves) else f"blocked\n{room.show(self._at)}"
+        return self._board if num_done == len(moves) else f"blocked\n{self._board}"
 
     def on_invalid(self, error: InvalidAction) -> None:
         """Mark an action that cannot be read on the channel `format`."""
