@@ -5,6 +5,7 @@
 - `turnwise/SWE-v0`: mend a repository; hidden tests decide
 - `turnwise/Sokoban-v0`: push boxes onto targets
 - `turnwise/Household-v0`: find things in a room, treat them, put them where they belong
+- `turnwise/Tool-v0`: function calling over simulated services, with rules and a user
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
 """
 
@@ -20,6 +21,7 @@ _ENTRY_POINTS = {
     "turnwise/SWE-v0": "turnwise_envs.swe.env:SweEnv",
     "turnwise/Sokoban-v0": "turnwise_envs.sokoban.env:SokobanEnv",
     "turnwise/Household-v0": "turnwise_envs.household.env:HouseholdEnv",
+    "turnwise/Tool-v0": "turnwise_envs.tool.env:ServiceEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
 }
 
