@@ -6,6 +6,8 @@
 - `turnwise/Sokoban-v0`: push boxes onto targets
 - `turnwise/Household-v0`: find things in a room, treat them, put them where they belong
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
+- `turnwise/Dialogue-v0`: negotiate with a partner who has goals of its own
+- `turnwise/Questions-v0`: find out by yes/no questions what is meant
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ _ENTRY_POINTS = {
     "turnwise/Sokoban-v0": "turnwise_envs.sokoban.env:SokobanEnv",
     "turnwise/Household-v0": "turnwise_envs.household.env:HouseholdEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
+    "turnwise/Dialogue-v0": "turnwise_envs.social.dialogue:DialogueEnv",
+    "turnwise/Questions-v0": "turnwise_envs.social.questions:QuestionsEnv",
 }
 
 
