@@ -59,7 +59,7 @@ class QuestionsEnv(ToolEnv):
         super().__init__(render_mode)
         self._num_entities = whole("num_entities", num_entities, 2, len(PLACES))
         bits = math.ceil(math.log2(self._num_entities))
-        self._num_attributes = whole("num_attributes", num_attributes, 1, len(ATTRIBUTES) - 2)
+        self._num_attributes = whole("num_attributes", num_attributes, bits + 1, len(ATTRIBUTES) - 2)
         self._noise = probability("noise", noise, 0.4)
         self.max_turns = bits + _SPARE_TURNS if max_turns is None else whole("max_turns", max_turns, 1, 1000)
         self._mistakes = probability("mistakes", mistakes)
