@@ -7,6 +7,8 @@
 - `turnwise/Household-v0`: find things in a room, treat them, put them where they belong
 - `turnwise/Tool-v0`: function calling over simulated services, with rules and a user
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
+- `turnwise/Dialogue-v0`: negotiate with a partner who has goals of its own
+- `turnwise/Questions-v0`: find out by yes/no questions what is meant
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ _ENTRY_POINTS = {
     "turnwise/Household-v0": "turnwise_envs.household.env:HouseholdEnv",
     "turnwise/Tool-v0": "turnwise_envs.tool.env:ServiceEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
+    "turnwise/Dialogue-v0": "turnwise_envs.social.dialogue:DialogueEnv",
+    "turnwise/Questions-v0": "turnwise_envs.social.questions:QuestionsEnv",
 }
 
 

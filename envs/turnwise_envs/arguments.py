@@ -22,10 +22,10 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     return value
 
 
-def probability(name: str, value: Any) -> float:
-    """Return a number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise UserError(f"env.kwargs.{name}", value, "not a probability", "give a number from 0 to 1")
+def probability(name: str, value: Any, most: float = 1.0) -> float:
+    """Return a number from 0 to `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise UserError(f"env.kwargs.{name}", value, "not a probability", f"give a number from 0 to {most:g}")
     return float(value)
 
 
