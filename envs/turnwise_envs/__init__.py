@@ -4,6 +4,7 @@
 - `turnwise/GymText-v0`: any discrete Gymnasium environment, as text
 - `turnwise/SWE-v0`: mend a repository; hidden tests decide
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
+- `turnwise/BFCL-v0`: multi-turn function calling, with the tasks and services of the Berkeley leaderboard
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _ENTRY_POINTS = {
     "turnwise/GymText-v0": "turnwise_envs.text.env:GymTextEnv",
     "turnwise/SWE-v0": "turnwise_envs.swe.env:SweEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
+    "turnwise/BFCL-v0": "turnwise_envs.bfcl.env:BfclEnv",
 }
 
 
