@@ -62,25 +62,25 @@ def _shape(part: Mapping[str, Any]) -> dict[str, Any]:
     return shape
 
 
-def _checked_object(value: Mapping[str, Any], shape: Schema, where: str, noun: str) -> dict[str, Any]:
+def _checked_object(value: Mapping[str, Any], shape: Schema, owner: str, noun: str) -> dict[str, Any]:
     properties = shape["properties"]
     unknown = [key for key in value if key not in properties]
     if unknown:
         known = ", ".join(properties) or "none"
-        raise InvalidAction(f"{where} has no {noun} {str(unknown[0])[:40]}; expected {known}")
-    return {key: _checked(item, properties[key], f"{where} needs {key}") for key, item in value.items()}
+        raise InvalidAction(f"{owner} has no {noun} {str(unknown[0])[:40]}; expected {known}")
+    return {key: _checked(item, properties[key], owner, key) for key, item in value.items()}
 
 
-def _checked(value: Any, shape: Schema, where: str) -> Any:
+def _checked(value: Any, shape: Schema, owner: str, key: str) -> Any:
     kind = shape["type"]
     if value is None and "default" in shape and shape["default"] is None:
         return None
     if not _fits(value, kind):
-        raise InvalidAction(f"{where} to be {_WORDS[kind]}")
+        raise InvalidAction(f"{owner} needs {key} to be {_WORDS[kind]}")
     if kind == "array":
-        return [_checked(item, shape["items"], f"{where} to be a list, with each item") for item in value]
+        return [_checked(item, shape["items"], owner, f"each item of {key}") for item in value]
     if kind == "object":
-        return _checked_object(value, shape, where, "entry")
+        return _checked_object(value, shape, f"{key} of {owner}", "entry")
     return float(value) if kind == "number" else value
 
 
