@@ -147,7 +147,7 @@ def test_no_block_of_the_environments_page_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("env_id", "heading"),
-    [(name, f"turnwise/{name}") for name in ("Search-v0", "GymText-v0", "TryAgain-v0", "Flaky-v0")],
+    [(name, f"turnwise/{name}") for name in ("Search-v0", "BFCL-v0", "GymText-v0", "TryAgain-v0", "Flaky-v0")],
 )
 def test_the_arguments_of_an_environment_are_those_of_its_constructor(env_id: str, heading: str) -> None:
     text = page("environments.md").split(f"## {heading}\n")[1].split("\n## ")[0]
