@@ -118,7 +118,7 @@ def _plainly(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
 def _alone(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Call a method that writes its response into a dictionary of its module, one thread at a time."""
     with _LOCK:
-        return method(**arguments)
+        return copy.deepcopy(method(**arguments))
 
 
 def _logarithm(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
