@@ -9,6 +9,7 @@
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
 - `turnwise/Dialogue-v0`: negotiate with a partner who has goals of its own
 - `turnwise/Questions-v0`: find out by yes/no questions what is meant
+- `turnwise/BFCL-v0`: multi-turn function calling, with the tasks and services of the Berkeley leaderboard
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _ENTRY_POINTS = {
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
     "turnwise/Dialogue-v0": "turnwise_envs.social.dialogue:DialogueEnv",
     "turnwise/Questions-v0": "turnwise_envs.social.questions:QuestionsEnv",
+    "turnwise/BFCL-v0": "turnwise_envs.bfcl.env:BfclEnv",
 }
 
 
