@@ -28,7 +28,7 @@ train: $(STAMP)  ## train the quickstart agent; the run's folder is runs/$(RUN)
 
 test: $(STAMP)  ## run all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/attack tests/unit; apart=$$?; \
-	    $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/flow && exit $$apart
+	    $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder tests/flow && exit $$apart
 
 slow: $(STAMP)  ## the tests that take many minutes: FrozenLake to nine tenths of the optimum
 	$(BIN)/python -m pytest -m slow
