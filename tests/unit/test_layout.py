@@ -35,6 +35,7 @@ OPEN_TO_PLUGINS = {
     "turnwise.reward",
     "turnwise.sandbox",
     "turnwise.sandbox.blocking",
+    "turnwise.sandbox.brought",
     "turnwise.sandbox.policy",
     "turnwise.sandbox.source",
     "turnwise.sandbox.tiers",
