@@ -162,6 +162,14 @@ def test_a_task_whose_base_does_not_build_is_a_classified_failure(tmp_path, reci
     assert failure.cause.startswith("TaskError: task purse-0")
 
 
+def test_a_file_that_the_fix_changes_is_no_test_whatever_its_folder_is_called(tmp_path):
+    clean = {**purse.CLEAN, "purse/test/client.py": "good\n", "purse/test/other.py": "good\n"}
+    bug = diffs.make(purse.as_bytes(clean), purse.as_bytes({**clean, "purse/test/client.py": "bad\n"}))
+    case = case_of(load_tasks(purse.write(tmp_path, purse.line(bug=bug), clean=clean))[0])
+    assert not case.is_test("purse/test/client.py")
+    assert case.is_test("purse/test/other.py")
+
+
 def test_an_archive_that_leads_out_is_refused_and_its_links_lead_to_files_within(tmp_path):
     path = purse.write(tmp_path)
     for name, target in (("../evil", None), ("/etc/evil", None), ("out", "../../etc/passwd"), ("out", "/etc/passwd")):
