@@ -39,6 +39,7 @@ OPEN_TO_PLUGINS = {
     "turnwise.sandbox.policy",
     "turnwise.sandbox.source",
     "turnwise.sandbox.tiers",
+    "turnwise.served",
     "turnwise.tasks",
 }
 """What envs, agents and rewards may import of the core, modules below `turnwise.env` included."""

@@ -117,10 +117,10 @@ def test_a_workspace_lies_where_no_program_of_the_image_does(workspace):
         SandboxPolicy(image="python", workspace=workspace).check("sandbox")
     with pytest.raises(UserError, match=r"sandbox\.workspace=/testbed: has no effect without an image"):
         SandboxPolicy(workspace="/testbed").check("sandbox")
-    policy = SandboxPolicy(image="python", workspace="/home/user/code.git")
+    policy = SandboxPolicy(image="python", workspace="/srv/code.git")
     policy.check("sandbox")
     body = configuration(policy, Tier.DOCKER, image="x", command=["python"], uid=1, labels={}, shown={})
-    assert "size=" in body["HostConfig"]["Tmpfs"]["/home/user/code.git"]
+    assert "size=" in body["HostConfig"]["Tmpfs"]["/srv/code.git"]
     assert "/workspace" not in body["HostConfig"]["Tmpfs"]
 
 
