@@ -4,6 +4,8 @@
 - `turnwise/GymText-v0`: any discrete Gymnasium environment, as text
 - `turnwise/SWE-v0`: mend a repository; hidden tests decide
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
+- `turnwise/MCP-v0`: the tools of any server of the Model Context Protocol
+- `turnwise/Remote-v0`: an environment that another machine serves
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ _ENTRY_POINTS = {
     "turnwise/GymText-v0": "turnwise_envs.text.env:GymTextEnv",
     "turnwise/SWE-v0": "turnwise_envs.swe.env:SweEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
+    "turnwise/MCP-v0": "turnwise_envs.mcp.env:McpEnv",
+    "turnwise/Remote-v0": "turnwise_envs.remote.env:RemoteEnv",
 }
 
 

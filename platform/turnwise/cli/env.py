@@ -1,4 +1,4 @@
-"""`turnwise env list | validate | play | init`: find, check and try environments by hand, and begin a new one.
+"""`turnwise env list | validate | play | serve | init`: find, check, try and serve environments, and begin a new one.
 
 The command line adds `app` under the name `env`; whatever is the user's mistake leaves here as a `UserError`.
 """
@@ -22,10 +22,12 @@ from rich.text import Text
 
 from turnwise.cli.new_env import write_package
 from turnwise.env.base import TurnEnv
+from turnwise.env.bearer import MIN_LENGTH, TOKEN, read_token
 from turnwise.env.conformance import DEFAULT_LIMIT_S, validate
 from turnwise.errors import UserError
 from turnwise.records import Message
 from turnwise.registry import GROUP, load_plugins
+from turnwise.serve.sessions import Limits
 from turnwise.tasks import find_spec, make_env, world_of
 
 app = typer.Typer(no_args_is_help=True, help="List, check, play and make environments.", rich_markup_mode=None)
@@ -75,6 +77,37 @@ def play(
         console.print("\n(stopped)")
     finally:
         env.close()
+
+
+@app.command("serve")
+def serve_environment(
+    env_id: EnvId,
+    options: Options = None,
+    host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free", min=0, max=65535)] = 8420,
+    token_env: Annotated[str, typer.Option(help="the variable that holds the token which callers must have")] = TOKEN,
+    token_file: Annotated[Path | None, typer.Option(help="a file that holds it, instead")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="an argument that callers may set, besides")] = None,
+    rewards: Annotated[bool, typer.Option(help="tell agents (MCP) their rewards")] = False,
+    max_sessions: Annotated[int, typer.Option(help="episodes at once", min=1)] = Limits.max_sessions,
+    idle_s: Annotated[float, typer.Option(help="seconds of silence that end a session", min=0.1)] = Limits.idle_s,
+    call_s: Annotated[float, typer.Option(help="seconds for one reset or step", min=0.1)] = Limits.call_s,
+    max_body: Annotated[int, typer.Option(help="bytes of a request", min=1024)] = Limits.max_body,
+) -> None:
+    """Serve an environment to rollout workers elsewhere (turnwise/Remote-v0) and to agents that speak MCP."""
+    from turnwise.cli.serve import serve
+
+    serve(
+        env_id,
+        read_options(options),
+        host=host,
+        port=port,
+        token=read_token(token_env, token_file, "--token", at_least=MIN_LENGTH),
+        allowed=allow or (),
+        tells_rewards=rewards,
+        limits=Limits(max_sessions=max_sessions, idle_s=idle_s, call_s=call_s, max_body=max_body),
+        say=typer.echo,
+    )
 
 
 @app.command("init")
