@@ -1,4 +1,4 @@
-"""Servers of the Model Context Protocol for tests: a real one of the package `mcp`, and one that misbehaves when told to."""
+"""Servers of the Model Context Protocol for tests: a real one of the package `mcp`, and one that can misbehave."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ if __name__ == "__main__":
     app.run("stdio")
 '''
 
-ODD = '''
+ODD = """
 import base64, json, os, sys, time
 
-CALLS = {"add": {"a": "integer", "b": "integer"}, "odd-name!": {}, "odd_name_": {}, "total": {}, "7up": {}}
+CALLS = {"add": {"a": "integer", "b": "integer"}, "start": {"at": "integer"}}
+CALLS.update({"odd-name!": {}, "odd_name_": {}, "total": {}, "7up": {}})
 BAD = ("fail", "refuse", "big", "picture", "die", "hang", "flood", "chatter", "garbage", "shape", "shut")
 CALLS.update(dict.fromkeys(BAD, {}))
 total = 0
@@ -64,6 +65,8 @@ def called(name, arguments):
     if name == "add":
         total += arguments["a"] + arguments["b"]
         return {"content": [{"type": "text", "text": str(total)}]}
+    if name == "start":
+        total = arguments["at"]
     if name == "total":
         return {"content": [], "structuredContent": {"result": total}}
     if name == "fail":
@@ -106,7 +109,10 @@ for line in sys.stdin:
         say({"id": asked["id"], "error": {"code": -32602, "message": "not like this"}})
     else:
         say({"id": asked["id"], "result": called(told["name"], told.get("arguments", {}))})
-'''
+"""
+
+START_S = 240.0
+"""Seconds for a start, where the machine has other things to do."""
 
 TASKS = (
     {"prompt": "add 3 and 4", "answer": "7", "calls": [{"name": "add", "arguments": {"a": 3, "b": 4}}]},
@@ -115,7 +121,11 @@ TASKS = (
         "check": {"name": "total", "expect": 5},
         "calls": [{"name": "add", "arguments": {"a": 2, "b": 3}}],
     },
-    {"prompt": "make the total 12", "setup": {"name": "add", "arguments": {"a": 5, "b": 5}}, "check": {"name": "total"}},
+    {
+        "prompt": "make the total 12",
+        "setup": {"name": "start", "arguments": {"at": 10}},
+        "check": {"name": "total"},
+    },
     {"prompt": "which one?", "answer": ["the odd one", "odd"], "split": "eval"},
 )
 
@@ -126,25 +136,34 @@ def written(folder: Path, *tasks: dict[str, Any], name: str = "tasks.jsonl") -> 
     return str(folder / name)
 
 
+def program(folder: Path, name: str, text: str) -> str:
+    """Return the path of a program in a folder that a sandbox's user can read."""
+    shown = folder / "shown"
+    shown.mkdir(exist_ok=True)
+    shown.chmod(0o755)
+    (shown / name).write_text(text)
+    return str(shown / name)
+
+
 def odd_kwargs(folder: Path, *words: str, **more: Any) -> dict[str, Any]:
     """Return the arguments of an environment over the server that misbehaves."""
-    (folder / "odd.py").write_text(ODD)
-    command = ["python3", "-S", str(folder / "odd.py"), *words]
-    return {"command": command, "tasks": written(folder), "sandbox": {"read_only": [str(folder)]}, **more}
+    command = ["python3", "-S", program(folder, "odd.py", ODD), *words]
+    shown = {"read_only": [str(folder / "shown")]}
+    return {"command": command, "tasks": written(folder), "sandbox": shown, "start_s": START_S, **more}
 
 
 def real_kwargs(folder: Path, **more: Any) -> dict[str, Any]:
     """Return the arguments of an environment over the real server, whose packages are shown to the sandbox."""
-    (folder / "real.py").write_text(REAL)
+    command = ["python3", program(folder, "real.py", REAL)]
     origins = (importlib.util.find_spec(name) for name in ("mcp", "mcp_types", "pydantic", "anyio", "httpx2"))
     sites = {str(Path(str(spec.origin)).parents[1]) for spec in origins if spec is not None}
-    shown = {"read_only": [str(folder), *sorted(sites)]}
+    shown = {"read_only": [str(folder / "shown"), *sorted(sites)]}
     task = {
         "prompt": "put 7 under a",
         "check": {"name": "get", "arguments": {"key": "a"}, "expect": 7},
         "calls": [{"name": "put", "arguments": {"key": "a", "value": 7}}],
     }
-    words = {"command": ["python3", str(folder / "real.py")], "variables": {"PYTHONPATH": ":".join(sorted(sites))}}
+    words = {"command": command, "variables": {"PYTHONPATH": ":".join(sorted(sites))}, "start_s": START_S}
     return {**words, "tasks": written(folder, task), "sandbox": shown, **more}
 
 
@@ -168,7 +187,8 @@ def made(env_id: str, **kwargs: Any) -> Iterator[gymnasium.Env[Any, Any]]:
 @contextlib.contextmanager
 def running(app: Any) -> Iterator[str]:
     """Serve an application on loopback, at a port of the system's choice; yield its address."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", ws="none"))
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -177,5 +197,5 @@ def running(app: Any) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         thread.join(10)

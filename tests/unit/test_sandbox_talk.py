@@ -43,11 +43,10 @@ async def answer_to(data, stdin, stdout):
 
 
 def test_what_is_written_comes_back_and_the_end_of_the_talk_ends_the_input(tier):
-    found = []
+    found, sent = [], (b"hello\n", bytes(range(256)) * 12_000, b"bye\n")
 
     async def talk(stdin, stdout):
-        for data in (b"hello\n", bytes(range(256)) * 12_000, b"bye\n"):
-            found.append(await answer_to(data, stdin, stdout) == data)
+        found.extend([await answer_to(data, stdin, stdout) == data for data in sent])
 
     ran = talked(tier, ["sh", "-c", "cat; echo done >&2; exit 3"], talk)
     assert found == [True, True, True]

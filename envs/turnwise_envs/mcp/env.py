@@ -1,10 +1,10 @@
 """`turnwise/MCP-v0`: the tools of any server of the Model Context Protocol, and tasks over them.
 
 The server is a command, which runs in a sandbox of its own, or an address. Each episode has a fresh one, or a fresh
-session, unless `fresh` is false. An agent sees the server's tools and `answer`; the tools that set a task up and check
-it at the end are hidden. Rewards: `outcome` (0 to 1, when the episode is answered), `format` (-1 for an action that
-cannot be carried out). A tool's own error is an observation; a server that dies, hangs, floods or talks nonsense is a
-failure of the environment, within `start_s` or `call_s`.
+session, unless `fresh` is false. An agent sees the server's tools and `answer`; tools that set tasks up, or check them
+at the end, are hidden unless `tools` names them. Rewards: `outcome` (0 to 1, when the episode is answered), `format`
+(-1 for an action that cannot be carried out). A tool's own error is an observation; a server that dies, hangs, floods
+or talks nonsense is a failure of the environment, within `start_s` or `call_s`.
 """
 
 from __future__ import annotations
@@ -75,16 +75,18 @@ class McpEnv(TurnEnv):
         """Read the tasks; UserError for a value that does not fit. The server is started at the first reset.
 
         `command` (words) or `url`: the server. `tasks`: the file (`tasks.py`). `tools`: names of the server's tools
-        that an agent sees; all unless given. `fresh`: a server for each episode. `sandbox`: keys of the policy, and
-        `variables`: the environment, of a command. `token_env`, `token_file`: where the bearer token for `url` is.
-        `start_s`, `call_s`: seconds for a start and for a call. `shown_chars`: of a result.
+        that an agent sees; unless given, all that no task calls by itself. `fresh`: a server for each episode.
+        `sandbox`: keys of the policy, and `variables`: the environment, of a command. `token_env`, `token_file`: where
+        the bearer token for `url` is. `start_s`, `call_s`: seconds for a start and a call. `shown_chars`: of a result.
         """
         if importlib.util.find_spec("mcp") is None:
             raise UserError("env.id", "turnwise/MCP-v0", "mcp is not installed", 'pip install "turnwise[mcp]"')
         self._command, self._url = _words("command", command), url
-        if (self._command is None) == (not isinstance(url, str) or not url.startswith(("http://", "https://"))):
-            remedy = "give command=[words] or url=http://..., and not both"
-            raise UserError("env.kwargs.url", url, f"command={command}: not one server", remedy)
+        if (command is None) == (url is None):
+            problem = "no server" if url is None else "a second server, beside the command"
+            raise UserError("env.kwargs.url", url, problem, "give command=[words] or url=http://...")
+        if url is not None and not str(url).startswith(("http://", "https://")):
+            raise UserError("env.kwargs.url", url, "no address", "write http://host:port/mcp")
         for name, given in (("sandbox", sandbox), ("variables", variables)):
             if given and self._command is None:
                 raise UserError(f"env.kwargs.{name}", given, "has no effect on an address", "leave it out")
@@ -196,7 +198,7 @@ class McpEnv(TurnEnv):
                 if name not in known:
                     remedy = f"one of: {', '.join(known)[:500]}"
                     raise UserError(field, name, "the MCP server has no such tool", remedy)
-            wanted = set(known if self._allowed is None else self._allowed) - hidden
+            wanted = set(known) - hidden if self._allowed is None else set(self._allowed)
             self._catalogue = catalogue([tool for tool in connection.tools if tool.name in wanted], [ANSWER])
         except BaseException:
             connection.close()

@@ -81,4 +81,4 @@ class Caller:
         except (OSError, http.client.HTTPException) as error:
             with contextlib.suppress(OSError):
                 self._connection.close()
-            raise Unreached(f"{self._url}: {type(error).__name__}: {error}") from error
+            raise Unreached(f"{type(error).__name__}: {error}") from error

@@ -44,13 +44,17 @@ class RemoteEnv(TurnEnv):
             raise UserError("env.kwargs.timeout_s", timeout_s, "out of range", "give seconds above 0")
         if not isinstance(kwargs, Mapping | None):
             raise UserError("env.kwargs.kwargs", kwargs, "no arguments by name", "give a mapping")
-        self._url, self._kwargs = url, dict(kwargs or {})
+        self._kwargs = dict(kwargs or {})
         self._caller = Caller(url, read_token(token_env, token_file, "env.kwargs.token"), timeout_s)
         self._session: str | None = None
         self._tools: list[dict[str, Any]] = []
         self._info: Mapping[str, Any] = {}
         self._gold: dict[str, Any] | None = None
-        opened = self._open()
+        try:
+            opened = self._open()
+        except Unreached as error:
+            remedy = "start `turnwise env serve` there, or correct the address"
+            raise UserError("env.kwargs.url", url, f"nobody answers there ({error})", remedy) from error
         self.sample_actions = tuple(opened["sample_actions"])
         self.max_turns = opened["max_turns"]
         self._num_tasks = opened["num_tasks"]
@@ -131,12 +135,8 @@ class RemoteEnv(TurnEnv):
         self._caller.close()
 
     def _open(self) -> dict[str, Any]:
-        """Begin a session; UserError where nobody answers."""
-        try:
-            opened = self._caller.ask("open", {"kwargs": self._kwargs})
-        except Unreached as error:
-            remedy = "start `turnwise env serve` there, or correct the address"
-            raise UserError("env.kwargs.url", self._url, f"nobody answers there ({error})", remedy) from error
+        """Begin a session."""
+        opened = self._caller.ask("open", {"kwargs": self._kwargs})
         self._session = opened["session"]
         self._show(opened)
         return opened

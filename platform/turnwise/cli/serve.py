@@ -46,9 +46,8 @@ def serve(
         say(f"serving {env_id}: turnwise/Remote-v0 with url={where}; MCP at {where}/mcp")
         if host not in LOOPBACK:
             say("the token and all else travels in the clear: put something before it that speaks TLS")
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, ws="none", timeout_keep_alive=int(limits.idle_s) + 1
-        )
+        config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none")
+        config.timeout_keep_alive, config.timeout_graceful_shutdown = int(limits.idle_s) + 1, 5
         uvicorn.Server(config).run(sockets=[listener])
 
 

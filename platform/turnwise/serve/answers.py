@@ -25,8 +25,8 @@ def opened(env: Environment) -> dict[str, Any]:
 
 def reset(env: Environment, given: Mapping[str, Any]) -> dict[str, Any]:
     """Start an episode with `seed` and `options`."""
-    seed, options = given.get("seed"), given.get("options") or {}
-    if not isinstance(seed, int | None) or isinstance(seed, bool) or not isinstance(options, dict):
+    seed, options = given.get("seed"), given.get("options")
+    if not isinstance(seed, int | None) or isinstance(seed, bool) or not isinstance(options, dict | None):
         raise UserError("reset", given, "seed is a whole number or nothing, options an object", "correct the request")
     messages, info = env.reset(seed=seed, options=options)
     return {**_shown(env), "messages": messages, "info": info, "task_seed": world_of(env).task_seed}
