@@ -1,8 +1,11 @@
 """`turnwise/MCP-v0`: real servers, over input and output in a sandbox and over HTTP, and one that misbehaves."""
 
+import importlib.util
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -247,6 +250,19 @@ def test_arguments_that_do_not_fit_are_the_users_mistake(tmp_path: Path, kwargs,
         make_env(MCP, {"tasks": written(tmp_path), **kwargs})
     assert raised.value.field == f"env.kwargs.{field}"
     assert "\n" not in str(raised.value)
+
+
+def test_without_the_package_the_user_is_told_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'mcp is not installed; pip install "turnwise\[mcp\]"'):
+        make_env(MCP, {"url": "http://x", "tasks": written(tmp_path)})
+
+
+def test_importing_the_environments_and_the_command_loads_no_optional_package() -> None:
+    modules = "turnwise_envs.mcp.env, turnwise_envs.remote.env, turnwise.cli.env, turnwise.cli.serve"
+    code = f"import sys, {modules}; print({{'mcp', 'mcp_types', 'starlette', 'uvicorn', 'ray', 'torch'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_nobody_at_the_address_is_the_users_mistake(tmp_path: Path) -> None:

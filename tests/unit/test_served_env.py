@@ -322,4 +322,4 @@ def test_the_command_serves_until_it_is_interrupted_and_refuses_in_one_line(
     monkeypatch.delenv("TURNWISE_TOKEN")
     assert run_command(["env", "serve", SEARCH]) == 2
     said = capsys.readouterr().err.strip().splitlines()
-    assert [line.split("=")[0] for line in said] == ["error: --port", "error: --token_env", "error: --token_env"]
+    assert [line.split("=")[0] for line in said] == ["error: --port", "error: --token-env", "error: --token-env"]

@@ -99,7 +99,7 @@ class McpEnv(TurnEnv):
         self._variables = _texts("variables", variables or {})
         self._token = None
         if token_env is not None or token_file is not None:
-            self._token = read_token(token_env, token_file, "env.kwargs.token")
+            self._token = read_token(token_env, token_file)
         if self._command is not None:
             self._policy = _policy(sandbox)
             self.sandbox_tier = strongest(self._policy, SANDBOX).value

@@ -45,10 +45,10 @@ class RemoteEnv(TurnEnv):
         if not isinstance(kwargs, Mapping | None):
             raise UserError("env.kwargs.kwargs", kwargs, "no arguments by name", "give a mapping")
         self._kwargs = dict(kwargs or {})
-        self._caller = Caller(url, read_token(token_env, token_file, "env.kwargs.token"), timeout_s)
+        self._caller = Caller(url, read_token(token_env, token_file), timeout_s)
         self._session: str | None = None
         self._tools: list[dict[str, Any]] = []
-        self._info: Mapping[str, Any] = {}
+        self._told: Mapping[str, Any] = {}
         self._gold: dict[str, Any] | None = None
         try:
             opened = self._open()
@@ -68,12 +68,14 @@ class RemoteEnv(TurnEnv):
         given = {"seed": seed, "options": options or {}}
         try:
             answer = self._ask("reset", given)
-        except (SessionOver, Unreached):
+        except SessionOver:
             self._session = None
+            answer = self._ask("reset", given)
+        except Unreached:  # a connection that was ended meanwhile, perhaps
             answer = self._ask("reset", given)
         self._show(answer)
         self._seed, self._gold = answer["task_seed"], answer["info"].get("gold")
-        return self._last, dict(self._info)
+        return self._last, dict(self._told)
 
     def step(self, action: Any) -> tuple[list[Message], float, bool, bool, dict[str, Any]]:
         """Carry out an action there; what cannot be sent is no action there either."""
@@ -82,8 +84,8 @@ class RemoteEnv(TurnEnv):
         except (TypeError, ValueError, RecursionError):
             action = None
         answer = self._ask("step", {"action": action})
-        self._last, self._info = answer["messages"], read_info(answer["info"])
-        return self._last, answer["reward"], answer["terminated"], answer["truncated"], dict(self._info)
+        self._last, self._told = answer["messages"], read_info(answer["info"])
+        return self._last, answer["reward"], answer["terminated"], answer["truncated"], dict(self._told)
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -97,11 +99,11 @@ class RemoteEnv(TurnEnv):
 
     def state_key(self) -> str | None:
         """Return the key that the last answer had."""
-        return self._info.get("state_key")
+        return self._told.get("state_key")
 
     def belief_key(self) -> str | None:
         """Return the key that the last answer had."""
-        return self._info.get("belief_key")
+        return self._told.get("belief_key")
 
     def gold(self) -> dict[str, Any] | None:
         """Return what the last reset said of the task."""
@@ -151,4 +153,4 @@ class RemoteEnv(TurnEnv):
         self.instructions, self._tools = answer["instructions"], answer["tools"]
         self.sandbox_tier = answer["sandbox_tier"]
         if "messages" in answer:
-            self._last, self._info = answer["messages"], read_info(answer["info"])
+            self._last, self._told = answer["messages"], read_info(answer["info"])

@@ -102,7 +102,7 @@ def serve_environment(
         read_options(options),
         host=host,
         port=port,
-        token=read_token(token_env, token_file, "--token", at_least=MIN_LENGTH),
+        token=read_token(token_env, token_file, ("--token-env", "--token-file"), at_least=MIN_LENGTH),
         allowed=allow or (),
         tells_rewards=rewards,
         limits=Limits(max_sessions=max_sessions, idle_s=idle_s, call_s=call_s, max_body=max_body),

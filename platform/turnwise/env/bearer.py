@@ -17,19 +17,24 @@ MIN_LENGTH = 16
 _TOKEN = re.compile(r"[!-~]+")
 
 
-def read_token(variable: str | None, file: str | Path | None, field: str, *, at_least: int = 1) -> str:
+FIELDS = ("env.kwargs.token_env", "env.kwargs.token_file")
+
+
+def read_token(
+    variable: str | None, file: str | Path | None, fields: tuple[str, str] = FIELDS, *, at_least: int = 1
+) -> str:
     """Return the token; UserError, which never shows it.
 
-    `field` is the prefix of the two options, as in `env.kwargs.token`. The file is taken where both are named.
+    `fields` are the names of the two options. The file is taken where both are given.
     """
     if file is not None:
-        name, source = f"{field}_file", str(file)
+        name, source = fields[1], str(file)
         try:
             token = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(name, source, f"cannot be read ({error})", "name a file that holds the token") from error
     else:
-        name, source = f"{field}_env", str(variable)
+        name, source = fields[0], str(variable)
         token = os.environ.get(source, "").strip()
         if not token:
             raise UserError(name, source, "no such variable is set", "set it to the token, or give a file")

@@ -50,7 +50,7 @@ def ask(env: Environment, given: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("ask", what, "nothing that is answered", "one of: oracle, demonstrate, guide")
     rng = np.random.default_rng(0)
     try:
-        rng.bit_generator.state = given.get("rng")
+        rng.bit_generator.state = dict(given.get("rng") or {})
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(
             "ask", what, f"rng is no state of PCG64 ({error})", "send numpy's bit_generator.state"

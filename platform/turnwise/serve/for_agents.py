@@ -71,7 +71,8 @@ class ForAgents:
 
     def run(self) -> AbstractAsyncContextManager[None]:
         """Serve for as long as the context is open."""
-        return self._manager.run()  # type: ignore[no-any-return]
+        running: AbstractAsyncContextManager[None] = self._manager.run()
+        return running
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request; the end of the protocol's session is that of the environment's."""
@@ -106,17 +107,18 @@ class ForAgents:
 
     async def _done(self, key: str, name: str, arguments: Mapping[str, Any]) -> Any:
         if name == self._begin:
-            if self._worlds.get(key) is None:
+            self._worlds = {each: world for each, world in self._worlds.items() if world in self._sessions}
+            if key not in self._worlds:
                 self._worlds[key] = self._sessions.open({})
             given = {"seed": arguments.get("seed"), "options": {"split": arguments.get("split", "train")}}
             answer = await self._asked(key, lambda env: reset(env, given))
             return _said(_text(answer), False)
         call = {"type": "function", "function": {"name": name, "arguments": dict(arguments)}}
-        action = {"role": "assistant", "content": "", "tool_calls": [call]}
+        action: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [call]}
         if not self._has_tools:
             action = {"role": "assistant", "content": arguments.get("text") if name == ACT["name"] else None}
         answer = await self._asked(key, lambda env: step(env, {"action": action}))
-        told = {name: answer[name] for name in ("terminated", "truncated")}
+        told: dict[str, Any] = {flag: answer[flag] for flag in ("terminated", "truncated")}
         if self._tells_rewards:
             told |= {"events": answer["info"].get("events", ()), "reward": answer["reward"]}
         return _said(_text(answer), not answer["info"].get("is_valid", True), told)

@@ -46,7 +46,8 @@ class Session:
 
     def __init__(self, make: Callable[[], Environment], lost: LostThreads) -> None:
         """`make` runs in the thread, at the first call."""
-        self._make, self._env = make, None
+        self._make = make
+        self._env: Environment | None = None
         self._thread = CallThread("served", lost, at_end=self._close_env)
         self._lock = asyncio.Lock()
         self._asked = 0  # calls that run or wait
@@ -97,6 +98,9 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._open
 
     def open(self, kwargs: Mapping[str, Any]) -> str:
         """Return the key of a new session; Full, or UserError for an argument that callers may not give."""
