@@ -260,7 +260,8 @@ def test_without_the_package_the_user_is_told_how_to_get_it(tmp_path: Path, monk
 
 def test_importing_the_environments_and_the_command_loads_no_optional_package() -> None:
     modules = "turnwise_envs.mcp.env, turnwise_envs.remote.env, turnwise.cli.env, turnwise.cli.serve"
-    code = f"import sys, {modules}; print({{'mcp', 'mcp_types', 'starlette', 'uvicorn', 'ray', 'torch'}} & set(sys.modules))"
+    optional = {"mcp", "mcp_types", "starlette", "uvicorn", "ray", "torch"}
+    code = f"import sys, {modules}; print({optional} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -252,7 +252,7 @@ def _policy(given: Any) -> SandboxPolicy:
         problem = str(error).split("\n")[0]
         raise UserError(SANDBOX, given, problem, "see the policy's keys in docs/sandbox.md") from None
     policy.check(SANDBOX)
-    return policy  # type: ignore[no-any-return]
+    return policy
 
 
 def _words(name: str, given: Any) -> list[str] | None:
