@@ -11,8 +11,17 @@ from turnwise.sandbox.tiers import missing, open_tier
 MB = 10**6
 
 
-@pytest.fixture(params=[Tier.BUBBLEWRAP, Tier.PROCESS], ids=lambda tier: tier.value)
+HAS = {Tier.GVISOR: "containers", Tier.DOCKER: "containers", Tier.PODMAN: "podman"}
+"""The fixtures that tiers need."""
+
+QUICK = pytest.mark.parametrize("tier", [Tier.BUBBLEWRAP, Tier.PROCESS], ids=lambda tier: tier.value, indirect=True)
+"""The tiers that start at once; the program inside is the same in all."""
+
+
+@pytest.fixture(params=list(Tier), ids=lambda tier: tier.value)
 def tier(request):
+    if request.param in HAS:
+        request.getfixturevalue(HAS[request.param])
     if why := missing(request.param):
         pytest.skip(f"{request.param.value}: {why}")
     return request.param
@@ -53,6 +62,7 @@ def test_what_is_written_comes_back_and_the_end_of_the_talk_ends_the_input(tier)
     assert (ran.code, ran.stderr, ran.stdout) == (3, b"done\n", b"")
 
 
+@QUICK
 def test_a_command_that_ends_ends_the_talk(tier):
     ended = []
 
@@ -67,6 +77,7 @@ def test_a_command_that_ends_ends_the_talk(tier):
     assert talked(tier, ["no-such-program"], talk).code == 127
 
 
+@QUICK
 def test_a_command_that_floods_is_cut_off(tier):
     found = []
 
@@ -78,6 +89,7 @@ def test_a_command_that_floods_is_cut_off(tier):
     assert MB < sum(found) < 3 * MB
 
 
+@QUICK
 def test_what_nobody_reads_fills_no_memory(tier):
     async def talk(stdin, stdout):
         await asyncio.sleep(0.5)
@@ -86,6 +98,7 @@ def test_what_nobody_reads_fills_no_memory(tier):
     assert ran.code in (0, -13)
 
 
+@QUICK
 def test_a_deadline_ends_command_and_talk(tier):
     async def talk(stdin, stdout):
         await stdout.read(1)

@@ -30,7 +30,7 @@ class Unreached(InfraError):  # noqa: N818
 class Caller:
     """Asks one server."""
 
-    def __init__(self, url: Any, token: str, timeout_s: float) -> None:
+    def __init__(self, url: Any, timeout_s: float) -> None:
         """UserError for what is no address; nothing is asked yet."""
         parts = urlsplit(url) if isinstance(url, str) else None
         try:
@@ -42,7 +42,11 @@ class Caller:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, port, timeout=timeout_s)
         self._url, self._path = url, parts.path.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._headers = {"Content-Type": "application/json"}
+
+    def carry(self, token: str) -> None:
+        """Show a token from now on."""
+        self._headers["Authorization"] = f"Bearer {token}"
 
     def ask(self, verb: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to one verb. Unreached, SessionOver, UserError, or the error that happened there."""

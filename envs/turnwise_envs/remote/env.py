@@ -45,7 +45,8 @@ class RemoteEnv(TurnEnv):
         if not isinstance(kwargs, Mapping | None):
             raise UserError("env.kwargs.kwargs", kwargs, "no arguments by name", "give a mapping")
         self._kwargs = dict(kwargs or {})
-        self._caller = Caller(url, read_token(token_env, token_file), timeout_s)
+        self._caller = Caller(url, timeout_s)
+        self._caller.carry(read_token(token_env, token_file))
         self._session: str | None = None
         self._tools: list[dict[str, Any]] = []
         self._told: Mapping[str, Any] = {}
