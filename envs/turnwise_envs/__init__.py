@@ -3,6 +3,7 @@
 - `turnwise/Search-v0`: deep search over an encyclopedia of linked pages
 - `turnwise/GymText-v0`: any discrete Gymnasium environment, as text
 - `turnwise/SWE-v0`: mend a repository; hidden tests decide
+- `turnwise/MiniWoB-v0`: small tasks on web pages, in a real browser
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
 """
 
@@ -16,6 +17,7 @@ _ENTRY_POINTS = {
     "turnwise/Search-v0": "turnwise_envs.search.env:SearchEnv",
     "turnwise/GymText-v0": "turnwise_envs.text.env:GymTextEnv",
     "turnwise/SWE-v0": "turnwise_envs.swe.env:SweEnv",
+    "turnwise/MiniWoB-v0": "turnwise_envs.web.miniwob:MiniWoBEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
 }
 
