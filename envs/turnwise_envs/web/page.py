@@ -8,7 +8,7 @@ sees the latest observation still sees the page. A subclass says how an episode 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
@@ -65,7 +65,7 @@ class Viewing:
 class PageEnv(ToolEnv):
     """Act on a page: click, fill, press, scroll, drag."""
 
-    sample_actions = (
+    sample_actions: Sequence[str] = (
         "click 1", "click 2", "click 3", "dblclick 2", "hover 1", "fill 1 | hello", "select_option 1 | hello",
         "press 1 | Enter", "scroll 0 | 100", "drag_and_drop 1 | 2", "mouse_click 80 | 100", "noop", "hello", "click 99",
     )  # fmt: skip

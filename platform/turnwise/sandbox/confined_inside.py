@@ -1,4 +1,4 @@
-"""What runs a confined program: as a user that owns nothing, with sockets handed out, and not a moment without its owner.
+"""What runs a confined program: as a user that owns nothing, with sockets handed out, and to the end of its owner.
 
 `confined.py` has it run by a plain Python, as the first program in the namespaces or, unconfined, as a process. It is
 told what to do over a Unix socket, a byte each: the first one starts the program; each later one asks for a socket that
