@@ -100,7 +100,8 @@ def test_files_sockets_and_workers_are_no_way_out(page: Site, neighbour: Site) -
     const say = (text) => document.getElementById("said").textContent += text + ";";
     say([typeof WebSocket, typeof RTCPeerConnection, typeof WebTransport].join());
     fetch("file:///etc/passwd").then(() => say("FILE"), () => say("no file"));
-    navigator.serviceWorker.register("/worker").then(() => say("SERVICE"), () => say("no service"));
+    navigator.serviceWorker.register("/worker").catch(() => 0).then(() => navigator.serviceWorker.getRegistrations())
+      .then((found) => say(found.length ? "SERVICE" : "no service"));
     const worker = new Worker("/worker");
     worker.onmessage = (event) => say(event.data);
     </script>"""

@@ -25,6 +25,10 @@
   };
   for (const name of ["WebSocket", "WebTransport", "RTCPeerConnection", "webkitRTCPeerConnection"]) delete globalThis[name];
 
+  // Once what was done has been drawn: scrolling and hovering have their events with the next frame.
+  const nextFrame = requestAnimationFrame.bind(globalThis), later = setTimeout.bind(globalThis);
+  const frame = () => new Promise((done) => { nextFrame(() => later(done)); later(done, 500); });
+
   const idOf = (el) => ids.get(el) ?? (ids.set(el, known.push(new WeakRef(el))), known.length);
   const find = (id) => { const el = known[id - 1]?.deref(); return el?.isConnected ? el : null; };
   const cut = (text) => text.replace(/\s+/g, " ").trim().slice(0, MAX_TEXT);
@@ -163,5 +167,5 @@
     return points.find(meets) ?? (points.length ? "something else covers it" : "it is not visible");
   };
 
-  Object.defineProperty(globalThis, "__turnwise", { value: Object.freeze({ read, find, aim, idOf }) });
+  Object.defineProperty(globalThis, "__turnwise", { value: Object.freeze({ read, find, aim, frame, idOf }) });
 })();

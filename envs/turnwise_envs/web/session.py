@@ -14,7 +14,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from turnwise.errors import InvalidAction
 from turnwise_envs.web.proxy import Proxy
@@ -111,7 +111,7 @@ class Session:
         context, settings = self.context, self.settings
         context.set_default_timeout(settings.load_s * 1000)
         context.on("page", self._opened)
-        await context.add_init_script(path=SCRIPT)
+        await context.add_init_script(path=SCRIPT)  # the first one: it needs the browser's own timers
         if settings.script:
             await context.add_init_script(settings.script)
         if settings.clock_ms:
@@ -156,7 +156,7 @@ class Session:
         """Return a handle of the element that a row was about."""
         frame, number = self._place(bid)
         handle = await frame.evaluate_handle("id => globalThis.__turnwise?.find(id)", number)
-        return handle.as_element() or _refuse(bid, "it is not on the page")
+        return handle.as_element() or refuse(bid, "it is not on the page")
 
     async def aim(self, bid: str, kind: str = "mouse") -> tuple[float, float]:
         """Return the point of the window where the element can be met, once it can be; `kind` as in `page.js`."""
@@ -165,7 +165,7 @@ class Session:
         deadline = asyncio.get_running_loop().time() + self.settings.action_s
         while isinstance(found := await frame.evaluate(asked, [number, kind]), str):
             if self.settings.clock_ms or asyncio.get_running_loop().time() > deadline:
-                _refuse(bid, found)
+                refuse(bid, found)
             await asyncio.sleep(0.05)
         x, y = found
         while frame.parent_frame is not None:
@@ -207,6 +207,7 @@ class Session:
                     await self.links[self.page].send(command)
 
     async def _rest(self) -> None:
+        await self.page.evaluate("() => globalThis.__turnwise?.frame()")
         if self.settings.clock_ms:
             await self.page.clock.run_for(self.settings.clock_ms + self.wait_ms)
             return
@@ -329,7 +330,8 @@ class Session:
             task.exception()  # the page is gone: nobody waits for the answer
 
 
-def _refuse(bid: str, reason: str) -> None:
+def refuse(bid: str, reason: str) -> NoReturn:
+    """Raise InvalidAction: the element cannot be met."""
     raise InvalidAction(f"element {bid}: {reason}")
 
 

@@ -31,7 +31,7 @@ def main(door: str, uid: str, *command: str) -> None:
         os.close(number)
     ended = os.pidfd_open(program.pid)
     while True:
-        ready, _, _ = select.select([link, ended], [], [])
+        ready, _, _ = select.select([link.fileno(), ended], [], [])
         if ended in ready or not link.recv(1):
             program.kill()
             return
