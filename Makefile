@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml requirements/cpu.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "Turnwise needs Python 3.11 or 3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements/cpu.lock)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/cpu.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/cpu.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
@@ -28,7 +28,7 @@ train: $(STAMP)  ## train the quickstart agent; the run's folder is runs/$(RUN)
 
 test: $(STAMP)  ## run all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/attack tests/unit; apart=$$?; \
-	    $(BIN)/python -m pytest -m "not slow" tests/flow && exit $$apart
+	    $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/flow && exit $$apart
 
 slow: $(STAMP)  ## the tests that take many minutes: FrozenLake to nine tenths of the optimum
 	$(BIN)/python -m pytest -m slow
@@ -46,6 +46,7 @@ lock: $(STAMP)  ## resolve the pinned CPU set-up anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	    --extra dev --extra embed --extra lora --excludes requirements/excludes.txt pyproject.toml -o requirements/cpu.lock
+	grep -v '^#' requirements/no-deps.txt >> requirements/cpu.lock
 
 base-model: $(STAMP)  ## make the shipped tiny base model again (about eight minutes on two cores)
 	cd examples && ../$(BIN)/python -m tiny_model.make
