@@ -150,12 +150,12 @@ def test_a_solver_goes_on_from_whatever_the_page_shows() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "line"),
     [
-        ({"tasks": ["click-buton"]}, "env.kwargs.tasks=click-buton: no such page; did you mean click-button?"),
-        ({"eval_tasks": []}, "env.kwargs.eval_tasks=[]: no list of pages; give names of pages"),
-        ({"tasks": "click-test"}, 'env.kwargs.tasks="click-test": no list of pages; give names of pages'),
+        ({"tasks": ["click-buton"]}, "env.kwargs.tasks=click-buton: no such name; did you mean click-button?"),
+        ({"tasks": 3}, "env.kwargs.tasks=3: no such name; one of: "),
+        ({"eval_tasks": []}, "env.kwargs.eval_tasks=[]: empty; give some of ascending-numbers, bisect-angle, "),
         ({"max_turns": 0}, "env.kwargs.max_turns=0: out of range; give a whole number from 1 to 1000"),
-        ({"mistakes": 2}, "env.kwargs.mistakes=2: no probability; give a number from 0 to 1"),
-        ({"observation": "html"}, 'env.kwargs.observation=html: no such observation; give "tree" or "diff"'),
+        ({"mistakes": 2}, "env.kwargs.mistakes=2: not a probability; give a number from 0 to 1"),
+        ({"observation": "html"}, "env.kwargs.observation=html: no such name; give one of tree, diff"),
         ({"max_chars": 3}, "env.kwargs.max_chars=3: out of range; give a whole number from 200 to 1000000"),
         ({"coordinates": "yes"}, "env.kwargs.coordinates=yes: neither true nor false; give one of them"),
         ({"screenshots": 3}, "env.kwargs.screenshots=3: no folder's name; give a text, or leave it out"),
@@ -164,7 +164,7 @@ def test_a_solver_goes_on_from_whatever_the_page_shows() -> None:
 def test_an_option_that_does_not_fit_is_the_users_mistake(kwargs: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError) as raised:
         make_env(ID, kwargs)
-    assert str(raised.value) == line
+    assert str(raised.value).startswith(line)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ that it is done; -1 when turns run out first, or the page is left. `format`, -1 
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from turnwise.errors import InvalidAction, UserError
 from turnwise.records import Message
-from turnwise.registry import suggestion
+from turnwise_envs.arguments import probability, some_of, whole
 from turnwise_envs.web.deeds import goto
 from turnwise_envs.web.files import served
 from turnwise_envs.web.page import PageEnv, Viewing
@@ -102,14 +101,12 @@ class MiniWoBEnv(PageEnv):
             unsafe_process=unsafe_process,
         )
         self._folder = pages_folder()
-        self._tasks = _checked_tasks("tasks", tasks, self._folder)
-        self._eval_tasks = self._tasks if eval_tasks is None else _checked_tasks("eval_tasks", eval_tasks, self._folder)
-        if isinstance(max_turns, bool) or not isinstance(max_turns, int) or not 1 <= max_turns <= 1000:
-            raise UserError("env.kwargs.max_turns", max_turns, "out of range", "give a whole number from 1 to 1000")
-        if isinstance(mistakes, bool) or not isinstance(mistakes, int | float) or not 0 <= mistakes <= 1:
-            raise UserError("env.kwargs.mistakes", mistakes, "no probability", "give a number from 0 to 1")
+        pages = page_names()
+        self._tasks = some_of("tasks", tasks, pages)
+        self._eval_tasks = self._tasks if eval_tasks is None else some_of("eval_tasks", eval_tasks, pages)
         super().__init__(viewing, render_mode)
-        self.max_turns, self._mistakes = max_turns, mistakes
+        self.max_turns = whole("max_turns", max_turns, 1, 1000)
+        self._mistakes = probability("mistakes", mistakes)
         self._name = self._task = ""
         self._is_judged = False
 
@@ -193,17 +190,3 @@ def pages_folder() -> Path:
 def page_names() -> list[str]:
     """Return the names of all pages."""
     return sorted(path.stem for path in pages_folder().glob("*.html"))
-
-
-def _checked_tasks(field: str, names: Sequence[str] | None, folder: Path) -> list[str]:
-    known = page_names()
-    if names is None:
-        return known
-    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
-        raise UserError(
-            f"env.kwargs.{field}", json.dumps(names, default=str), "no list of pages", "give names of pages"
-        )
-    for name in names:
-        if name not in known:
-            raise UserError(f"env.kwargs.{field}", name, "no such page", suggestion(str(name), known))
-    return list(names)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from turnwise.env import ToolEnv, tool
 from turnwise.errors import EnvError, InvalidAction, UserError
 from turnwise.records import Message
+from turnwise_envs.arguments import one_of, truth, whole
 from turnwise_envs.web import deeds
 from turnwise_envs.web.browser import playwright
 from turnwise_envs.web.browsers import Seat
@@ -46,16 +47,11 @@ class Viewing:
 
     def __post_init__(self) -> None:
         """UserError for a value that does not fit."""
-        if self.observation not in ("tree", "diff"):
-            raise UserError("env.kwargs.observation", self.observation, "no such observation", 'give "tree" or "diff"')
-        for name, least in (("max_chars", 200), ("recycle", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 1_000_000:
-                remedy = f"give a whole number from {least} to 1000000"
-                raise UserError(f"env.kwargs.{name}", value, "out of range", remedy)
-        for name in ("coordinates", "unsafe_process"):
-            if not isinstance(getattr(self, name), bool):
-                raise UserError(f"env.kwargs.{name}", getattr(self, name), "neither true nor false", "give one of them")
+        one_of("observation", self.observation, ("tree", "diff"))
+        whole("max_chars", self.max_chars, 200, 1_000_000)
+        whole("recycle", self.recycle, 1, 1_000_000)
+        truth("coordinates", self.coordinates)
+        truth("unsafe_process", self.unsafe_process)
         if self.screenshots is not None and not isinstance(self.screenshots, str):
             raise UserError(
                 "env.kwargs.screenshots", self.screenshots, "no folder's name", "give a text, or leave it out"
