@@ -46,6 +46,7 @@ lock: $(STAMP)  ## resolve the pinned CPU set-up anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	    --extra dev --extra embed --extra lora --excludes requirements/excludes.txt pyproject.toml -o requirements/cpu.lock
+	grep -v '^#' requirements/no-deps.txt >> requirements/cpu.lock
 
 base-model: $(STAMP)  ## make the shipped tiny base model again (about eight minutes on two cores)
 	cd examples && ../$(BIN)/python -m tiny_model.make

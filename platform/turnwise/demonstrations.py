@@ -66,6 +66,7 @@ def record_one(env: gymnasium.Env[Any, Any], task: Task, rng: np.random.Generato
     world: TurnEnv = env.unwrapped  # type: ignore[assignment]
     options = {"task_id": task.task_id, "split": task.split, "episode_seed": int(rng.integers(2**31)), **task.data}
     shown, _ = env.reset(seed=task.seed, options=options)
+    tools = list(world.tools)  # those that the policy is shown, whatever comes later
     messages = [*_system(world), *shown]
     outcome = 0.0
     for turn in range(MAX_TURNS):
@@ -80,7 +81,7 @@ def record_one(env: gymnasium.Env[Any, Any], task: Task, rng: np.random.Generato
         outcome += sum(event.value for event in info["events"] if event.channel == "outcome")
         if terminated or truncated:
             break
-    return Demonstration(task=task, tools=world.tools, messages=messages, outcome=outcome)
+    return Demonstration(task=task, tools=tools, messages=messages, outcome=outcome)
 
 
 def write(demonstrations: Iterable[Demonstration], path: Path) -> int:

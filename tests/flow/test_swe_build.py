@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from swe_package import SHELF, TESTS, write_package
@@ -174,7 +175,9 @@ def test_the_command_prints_its_table(tmp_path):
 def test_an_interrupt_keeps_the_packages_that_are_done(tmp_path):
     words = [word for name in ("first", "second") for word in ("--package", write_package(tmp_path / name))]
     command = [sys.executable, "-m", "turnwise", "swe", "build", *words, "--output", str(tmp_path / "out")]
-    with subprocess.Popen([*command, "--bugs", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever started the tests may have had it ignored
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "--bugs", "1"], preexec_fn=heard, **piped) as run:
         next(line for line in run.stdout if line.startswith("second: ") and "pass each time" in line)
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=60)

@@ -133,7 +133,7 @@ def test_the_code_of_the_environments_page_runs_in_order(tmp_path: Path, monkeyp
         for env_id in set(gymnasium.registry) - before:
             if env_id.startswith(("docs/", "my_world/")):
                 del gymnasium.registry[env_id]
-    assert len(blocks) == 9
+    assert len(blocks) == 13
 
 
 def test_no_block_of_the_environments_page_is_left_out() -> None:
@@ -145,9 +145,12 @@ def test_no_block_of_the_environments_page_is_left_out() -> None:
     assert text.count("```") == 2 * (len(CODE.findall(text)) + len(FILE.findall(text)) + len(tables))
 
 
+WITH_A_TABLE = ("Search-v0", "Tool-v0", "BFCL-v0", "GymText-v0", "TryAgain-v0", "Dialogue-v0", "Questions-v0")
+
+
 @pytest.mark.parametrize(
     ("env_id", "heading"),
-    [(name, f"turnwise/{name}") for name in ("Search-v0", "GymText-v0", "TryAgain-v0", "Flaky-v0")],
+    [(name, f"turnwise/{name}") for name in (*WITH_A_TABLE, "MiniWoB-v0", "Flaky-v0")],
 )
 def test_the_arguments_of_an_environment_are_those_of_its_constructor(env_id: str, heading: str) -> None:
     text = page("environments.md").split(f"## {heading}\n")[1].split("\n## ")[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from turnwise import InvalidAction, ToolEnv, tool
+from turnwise.env.tools import read_tools
 
 if TYPE_CHECKING:
     from turnwise import Observation
@@ -133,6 +134,28 @@ def test_arguments_that_do_not_fit_are_answered_in_one_line(env: DeskEnv, action
     messages, _, _, _, info = env.step(action)
     assert messages == [{"role": "tool", "content": f"error: {error}"}]
     assert info["is_valid"] is False
+
+
+def test_an_instance_may_offer_tools_that_are_no_methods_of_its_own() -> None:
+    class Lamp:
+        @tool
+        def light(self, level: int) -> str:
+            """Make light."""
+            return f"level {level}"
+
+    class LampEnv(DeskEnv):
+        def _perform(self, call: Any) -> Any:
+            return Lamp().light(**call.arguments)
+
+    env, other = LampEnv(), LampEnv()
+    env._offer(read_tools(Lamp))
+    assert [schema["function"]["name"] for schema in env.tools] == ["light"]
+    assert other.tools is LampEnv().tools is not env.tools
+    env.reset(seed=0)
+    messages, *_, info = env.step("light 3")
+    assert (messages[0]["content"], info["call"]) == ("level 3", {"name": "light", "arguments": {"level": 3}})
+    assert env.step("light high")[0][0]["content"] == "error: light needs level to be a whole number"
+    assert env.step("stop")[0][0]["content"] == "error: unknown tool stop; expected one of light"
 
 
 def test_a_subclass_inherits_overrides_and_adds_tools() -> None:

@@ -6,7 +6,8 @@ import pytest
 from golden_cases import expected, inputs
 from verified_pieces import broken, called, causes, group, judge, scores_of, table, turn
 
-from turnwise_rewards.verified.belief import Belief, BeliefConfig, prediction_agreement, read_belief, state_agreement
+from turnwise.env.beliefs import split_belief
+from turnwise_rewards.verified.belief import Belief, BeliefConfig, prediction_agreement, state_agreement
 from turnwise_rewards.verified.information_gain import InformationGain, InformationGainConfig
 from turnwise_rewards.verified.relevance import Relevance, RelevanceConfig
 
@@ -145,7 +146,7 @@ def test_a_part_that_the_tracker_could_not_tell_is_missing_unless_it_weighs_noth
 
 def test_without_a_readable_belief_only_the_form_counts():
     for action in ("go", "<belief>{</belief>", "<belief>[1]</belief>", "<belief>{}</belief><belief>{}</belief>"):
-        assert read_belief(action) is None
+        assert split_belief(action)[0] is None
         assert beliefs(turn(action), turn("end", "seen"), task=0.0) == {(0, 0): pytest.approx(-0.005)}
     assert beliefs(turn("go", valid=False), turn("end"), task=0.0)[0, 0] == pytest.approx(-0.007)
     assert beliefs(believed(), turn("end"), task=0.0)[0, 0] == pytest.approx(0.001)

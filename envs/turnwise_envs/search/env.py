@@ -7,7 +7,6 @@ opened and cited), `format` (-1 for an action that cannot be carried out).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -17,14 +16,14 @@ import numpy as np
 from turnwise.env import ToolEnv, tool
 from turnwise.env.calls import spell_compact
 from turnwise.errors import InvalidAction, UserError
+from turnwise_envs.arguments import numbers, read_mistakes, whole
 from turnwise_envs.search.corpus import Corpus, load_corpus
 from turnwise_envs.search.library import Library, Shelf, shelf
 from turnwise_envs.search.problem import Problem, problem_of
-from turnwise_envs.search.researcher import Researcher, read_mistakes, relations_of
+from turnwise_envs.search.researcher import Mistakes, Researcher, relations_of
 from turnwise_envs.search.world import MAX_HOPS, Question, generate_question
 
 _QUESTION_STREAM = 1  # keeps the draw of a question apart from the draw of its world
-_RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 
 
 class SearchEnv(ToolEnv):
@@ -70,12 +69,12 @@ class SearchEnv(ToolEnv):
             raise UserError(
                 "env.kwargs.corpus", corpus, f"tasks={tasks}: one without the other", "give both or neither"
             )
-        self._hops = _read_hops(2 if hops is None else hops)
-        self._num_entities = _whole("num_entities", 20 if num_entities is None else num_entities, 10, 150)
-        self._top_k = _whole("top_k", top_k, 1, 100)
+        self._hops = numbers("hops", 2 if hops is None else hops, MAX_HOPS, "not hops of a question")
+        self._num_entities = whole("num_entities", 20 if num_entities is None else num_entities, 10, 150)
+        self._top_k = whole("top_k", top_k, 1, 100)
         most_hops = MAX_HOPS if corpus is not None else max(self._hops)
-        self.max_turns = 2 * most_hops + 4 if max_turns is None else _whole("max_turns", max_turns, 1, 1000)
-        self._mistakes = read_mistakes(mistakes)
+        self.max_turns = 2 * most_hops + 4 if max_turns is None else whole("max_turns", max_turns, 1, 1000)
+        self._mistakes = read_mistakes(Mistakes, mistakes)
         self._corpus = None if corpus is None or tasks is None else load_corpus(str(corpus), str(tasks))
         self._problem = Problem(text="", answer="")
         self._library: Library | None = None
@@ -224,24 +223,3 @@ def _problems(corpus: Corpus, split: str | None) -> Sequence[Problem]:
         remedy = f'give some of the tasks "split": "{split}"'
         raise UserError("env.kwargs.tasks", split, "empty task set: no tasks of this split", remedy)
     return corpus.problems[split]
-
-
-def _read_hops(hops: int | str | Sequence[int]) -> tuple[int, ...]:
-    """Return the numbers of hops to draw from."""
-    if isinstance(hops, str):
-        match = _RANGE.fullmatch(hops)
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-        numbers: Sequence[Any] = range(low, min(high, MAX_HOPS + 1) + 1)
-    else:
-        numbers = [hops] if isinstance(hops, int) else list(hops)
-    are_numbers = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-    if not numbers or not are_numbers or not all(1 <= number <= MAX_HOPS for number in numbers):
-        remedy = f'give 1 to {MAX_HOPS}, a list, or a range "1-{MAX_HOPS}"'
-        raise UserError("env.kwargs.hops", hops, "not hops of a question", remedy)
-    return tuple(numbers)
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UserError(f"env.kwargs.{name}", value, "out of range", f"give a whole number from {low} to {high}")
-    return value

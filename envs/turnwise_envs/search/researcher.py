@@ -7,15 +7,12 @@ a page does not hold what it seeks, and answers with its last belief when it is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from turnwise.env import ToolCall
-from turnwise.errors import UserError
-from turnwise.registry import suggestion
 from turnwise_envs.search.lexicon import RELATIONS
 from turnwise_envs.search.library import Shelf
 from turnwise_envs.search.world import Question
@@ -31,17 +28,6 @@ class Mistakes:
     wrong_page: float = 0.15  # an opening: opens another result first
     early_answer: float = 0.1  # a hop but the last: answers with what it has just read
     wrong_value: float = 0.1  # a hop: reads another value of the right page
-
-
-def read_mistakes(given: Mapping[str, Any] | None) -> Mistakes:
-    """Return the probabilities with the given ones changed; UserError for an unknown name or no probability."""
-    known = [item.name for item in fields(Mistakes)]
-    for key, value in (given or {}).items():
-        if key not in known:
-            raise UserError(f"env.kwargs.mistakes.{key}", value, "no such mistake", suggestion(str(key), known))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise UserError(f"env.kwargs.mistakes.{key}", value, "not a probability", "give a number from 0 to 1")
-    return Mistakes(**{str(key): float(value) for key, value in (given or {}).items()})
 
 
 def relations_of(question: Question) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ _DOC_LINE = re.compile(r"\s*(?::param\s+)?(\w+)\s*(?:\([^)]*\))?\s*:\s+(\S.*)")
 
 
 def tool(method: Method) -> Method:
-    """Mark a method of a `ToolEnv` as a tool that actions may call."""
+    """Mark a method (of a `ToolEnv`, or of a class for `read_tools`) as a tool that actions may call."""
     setattr(method, _MARK, True)
     return method
 
@@ -78,26 +78,37 @@ class Tool:
 class ToolEnv(TurnEnv):
     """Base of environments with tools: write `begin`, and methods marked `@tool` that return what the policy reads."""
 
-    _tools: ClassVar[Mapping[str, Tool]] = {}
-    _schemas: ClassVar[list[dict[str, Any]]] = []
+    _tools: Mapping[str, Tool]  # of the class, unless `_offer` gave the instance its own
+    _schemas: list[dict[str, Any]]
     _answer_role: ClassVar[str] = "tool"
     _call: ToolCall | None = None  # of the current turn
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Read the tools of a subclass; TypeError for one that cannot have a schema."""
         super().__init_subclass__(**kwargs)
-        cls._tools = {name: _read_tool(cls, name) for name in _tool_names(cls)}
-        cls._schemas = [dict(declared.schema) for declared in cls._tools.values()]
+        taken = [name for name in _tool_names(cls) if hasattr(ToolEnv, name)]
+        if taken:
+            raise TypeError(f"{cls.__name__}: a tool cannot be named {taken[0]!r}, which every environment has")
+        cls._tools = read_tools(cls)
+        cls._schemas = _schemas_of(cls._tools)
 
     @property
     def tools(self) -> list[dict[str, Any]]:
-        """JSON schemas of the tools, in the order of their definition; shared by all instances, not to be changed."""
+        """JSON schemas of the tools, in the order of their definition; shared by instances, not to be changed."""
         return self._schemas
 
     def act(self, action: Message) -> Observation:
         """Call the tool that the message names; InvalidAction if it names none or its arguments do not fit."""
         self._call = None
         call = self._call = self.read_call(action)
+        return self._perform(call)
+
+    def _offer(self, tools: Mapping[str, Tool]) -> None:
+        """Offer these tools, by name, in place of the class's, in this instance and from now on."""
+        self._tools, self._schemas = tools, _schemas_of(tools)
+
+    def _perform(self, call: ToolCall) -> Observation:
+        """Carry out a call whose arguments fit; for an environment whose tools are no methods of its own to change."""
         answer: Observation = getattr(self, call.name)(**call.arguments)
         return answer
 
@@ -117,17 +128,22 @@ class ToolEnv(TurnEnv):
         return ToolCall(name=call.name, arguments=declared.check(call.arguments))
 
 
-def _tool_names(cls: type[ToolEnv]) -> list[str]:
+def read_tools(cls: type) -> dict[str, Tool]:
+    """Return the tools that a class of any kind declares, by name; TypeError for one that cannot have a schema."""
+    return {name: _read_tool(cls, name) for name in _tool_names(cls)}
+
+
+def _tool_names(cls: type) -> list[str]:
     """Names of all tools, a base's first; a method that overrides a tool is one too."""
     marked = [name for base in reversed(cls.__mro__) for name, item in vars(base).items() if hasattr(item, _MARK)]
-    names = list(dict.fromkeys(marked))
-    taken = [name for name in names if hasattr(ToolEnv, name)]
-    if taken:
-        raise TypeError(f"{cls.__name__}: a tool cannot be named {taken[0]!r}, which every environment has")
-    return names
+    return list(dict.fromkeys(marked))
 
 
-def _read_tool(cls: type[ToolEnv], name: str) -> Tool:
+def _schemas_of(tools: Mapping[str, Tool]) -> list[dict[str, Any]]:
+    return [dict(declared.schema) for declared in tools.values()]
+
+
+def _read_tool(cls: type, name: str) -> Tool:
     where = f"{cls.__name__}.{name}"
     method = inspect.unwrap(getattr(cls, name))
     parameters = _read_parameters(method, where)

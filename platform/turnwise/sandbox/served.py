@@ -85,7 +85,7 @@ class Served:
         """
         wanted: dict[str, Any] = {"argv": list(command), "cwd": cwd, "env": dict(env or {}), "deadline_s": deadline_s}
         wanted |= {"output_bytes": None, "talks": True}
-        return await self._run(wanted, b"", Talking(talk, None), talk_bytes)
+        return await self._run(wanted, b"", Talking(talk, self._gate), talk_bytes)
 
     async def _run(self, wanted: dict[str, Any], stdin: bytes, server: Server | None, talk_bytes: int) -> Ran:
         """Run what is wanted, with its limits within the policy's; `server` serves its streams."""

@@ -23,13 +23,13 @@ tracker gave one.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from turnwise.config import key
+from turnwise.env.beliefs import belief_texts, split_belief
 from turnwise.errors import JudgeError
 from turnwise.records import Group, Score, Trajectory, Turn
 from turnwise_rewards.belief import BeliefScores, BeliefWeights, consistency_reward
@@ -46,7 +46,6 @@ READABLE, UNREADABLE, INVALID = 0.01, -0.05, -0.02
 WRONG_ITEM = 0.1
 """What an item of the state that is not there costs."""
 
-_BELIEF = re.compile(r"<belief>(.*?)</belief>", re.DOTALL)
 _WORD = re.compile(r"\w{2,}")
 
 
@@ -88,7 +87,7 @@ class Belief:
         one = trajectory.turns[turn]
         if turn + 1 == len(trajectory.turns) and not (self.config.by == "events" and _tracked(one)):
             return None
-        belief = read_belief(one.action)
+        belief, _ = split_belief(one.action)
         try:
             parts = None if belief is None else self._parts(trajectory, turn, belief)
             value = consistency_reward(parts, form_of(belief, one), self._weights)
@@ -105,23 +104,13 @@ class Belief:
             return BeliefScores(**{part: told[part] if self._weighs(part) else 0.0 for part in PARTS})
         before, after = _read(trajectory, turn), words(_next(trajectory, turn))
         return BeliefScores(
-            state=state_agreement(_texts(belief.get("state")), before, after),
+            state=state_agreement(belief_texts(belief.get("state")), before, after),
             task=_phase_agreement(trajectory, turn, belief) if self._weighs("task") else 0.0,
-            prediction=prediction_agreement(_texts(belief.get("prediction")), before, after),
+            prediction=prediction_agreement(belief_texts(belief.get("prediction")), before, after),
         )
 
     def _weighs(self, part: str) -> bool:
         return bool(getattr(self._weights, part) > 0)
-
-
-def read_belief(action: str) -> dict[str, Any] | None:
-    """Return the one belief that an action states; None for none, several, or one that is no JSON object."""
-    found = _BELIEF.findall(action)
-    try:
-        belief = json.loads(found[0]) if len(found) == 1 else None
-    except (ValueError, RecursionError):
-        return None
-    return belief if isinstance(belief, dict) else None
 
 
 def form_of(belief: Mapping[str, Any] | None, turn: Turn) -> float:
@@ -176,15 +165,6 @@ def _phase_agreement(trajectory: Trajectory, turn: int, belief: Mapping[str, Any
     read = "\n".join(one.observation for one in trajectory.turns[: turn + 2]).casefold()
     reached = [name for name, texts in phases.items() if not texts or any(text.casefold() in read for text in texts)]
     return float(bool(reached) and str(belief.get("task", "")).strip().casefold() == reached[-1].strip().casefold())
-
-
-def _texts(value: Any) -> list[str]:
-    """Return a belief's part as texts: one, a list, or an object whose entries are one each."""
-    if isinstance(value, Mapping):
-        return [f"{name} {item}" for name, item in value.items()]
-    if isinstance(value, list):
-        return [str(item) for item in value]
-    return [] if value is None else [str(value)]
 
 
 def _untold(parts: BeliefScores | None) -> str:
