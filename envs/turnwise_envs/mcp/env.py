@@ -49,6 +49,8 @@ ANSWER_SCHEMA: dict[str, Any] = {
 class McpEnv(TurnEnv):
     """A server's tools."""
 
+    needs = "a server, tasks, mcp"
+
     instructions = (
         "Do the task with the tools. When it is done, call answer(text), with the answer if one is asked for."
     )

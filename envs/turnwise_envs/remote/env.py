@@ -25,6 +25,8 @@ from turnwise_envs.remote.caller import Caller, SessionOver, Unreached
 class RemoteEnv(TurnEnv):
     """Passes everything on."""
 
+    needs = "turnwise env serve, elsewhere"
+
     def __init__(
         self,
         *,

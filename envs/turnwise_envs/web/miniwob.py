@@ -67,6 +67,9 @@ PROBE = """() => {
 class MiniWoBEnv(PageEnv):
     """Do what a small page asks for."""
 
+    licence = "MIT"
+    needs = "Chromium, bubblewrap, playwright, miniwob"
+
     instructions = (
         "Do the task on the page. Each line of the page is an element: its number, what it is, its name, its state. "
         "Name elements by their numbers: click 3; fill 4 | Bob; select_option 5 | Red ; Blue; press 4 | Enter."

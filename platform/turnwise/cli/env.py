@@ -5,7 +5,6 @@ The command line adds `app` under the name `env`; whatever is the user's mistake
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,20 +12,19 @@ from typing import Annotated, Any
 
 import gymnasium
 import typer
-from gymnasium.envs.registration import EnvSpec, load_env_creator
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from turnwise.cli.listing import known_environments, listed
 from turnwise.cli.new_env import write_package
 from turnwise.env.base import TurnEnv
 from turnwise.env.bearer import MIN_LENGTH, TOKEN, read_token
 from turnwise.env.conformance import DEFAULT_LIMIT_S, validate
 from turnwise.errors import UserError
 from turnwise.records import Message
-from turnwise.registry import GROUP, load_plugins
 from turnwise.serve.sessions import Limits
 from turnwise.tasks import find_spec, make_env, world_of
 
@@ -39,10 +37,11 @@ Options = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", h
 @app.command("list")
 def list_environments() -> None:
     """Show the environments of Turnwise and of installed plug-ins."""
-    table = Table("id", "tools", "turns", "tasks")
-    for spec in known_environments():
-        table.add_row(spec.id, *describe(spec))
+    table = Table("id", "tools", "turns", "tasks", "observation", "licence", "needs")
+    for row in map(listed, known_environments()):
+        table.add_row(row.id, row.tools, row.turns, row.tasks, row.observation, row.licence, row.needs)
     _console().print(table)
+    typer.echo("observation: characters of the first one, and the median of later ones")
 
 
 @app.command("validate")
@@ -127,31 +126,6 @@ def init(
     console.print("\n".join(steps), markup=False, soft_wrap=True)
 
 
-def known_environments() -> list[EnvSpec]:
-    """Return what Turnwise and the plug-ins registered, by id; Gymnasium's own take `turnwise/GymText-v0`."""
-    load_plugins()
-    packages = {
-        entry.value.partition(":")[0].partition(".")[0] for entry in importlib.metadata.entry_points(group=GROUP)
-    }
-    specs = (spec for spec in gymnasium.registry.values() if _package(spec) in packages)
-    return sorted((spec for spec in specs if _is_turn_env(spec)), key=lambda spec: spec.id)
-
-
-def describe(spec: EnvSpec) -> tuple[str, str, str]:
-    """Return an environment's tools, turn limit and numbers of tasks, or why it cannot be made without arguments."""
-    try:
-        env = make_env(spec.id)
-    except Exception as error:  # noqa: BLE001  (a plug-in's constructor may raise anything: its row says so)
-        problem = error.problem if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return f"({problem})", "", ""
-    world = world_of(env)
-    tools = ", ".join(schema["function"]["name"] for schema in world.tools) or "-"
-    counts = [world.num_tasks(split) for split in ("train", "eval")]
-    tasks = "by seed" if None in counts else " + ".join(map(str, counts))
-    env.close()
-    return tools, str(world.max_turns or "no limit"), tasks
-
-
 def read_options(options: Sequence[str] | None) -> dict[str, Any]:
     """Return `key=value` arguments as a dictionary, dots nesting; UserError for anything else."""
     for option in options or ():
@@ -207,23 +181,6 @@ def _show_messages(messages: Sequence[Message], console: Console) -> None:
 def _show_events(info: Mapping[str, Any], console: Console) -> None:
     for event in info["events"]:
         console.print(f"  {event.channel} {event.value:+g}", style="green" if event.value > 0 else "red", markup=False)
-
-
-def _package(spec: EnvSpec) -> str:
-    entry_point = spec.entry_point
-    module = (
-        entry_point.partition(":")[0] if isinstance(entry_point, str) else str(getattr(entry_point, "__module__", ""))
-    )
-    return module.partition(".")[0]
-
-
-def _is_turn_env(spec: EnvSpec) -> bool:
-    """Whether it is one of ours; one that cannot be imported may be, and its row will say why not."""
-    try:
-        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
-    except (ImportError, AttributeError):
-        return True
-    return isinstance(creator, type) and issubclass(creator, TurnEnv)
 
 
 def _console() -> Console:
