@@ -31,24 +31,22 @@ def page() -> Iterator[Site]:
         yield found
 
 
-def processes(*words: str, of: int | None = None) -> list[psutil.Process]:
-    """Return the processes below one whose command line has all the words."""
+def processes(*words: str, but: str = "\n", of: int | None = None) -> list[psutil.Process]:
+    """Return the processes below one whose command line has all the words and not the one."""
     found = []
     for process in psutil.Process(of).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             line = " ".join(process.cmdline())
-            if line and process.status() != psutil.STATUS_ZOMBIE and all(word in line for word in words):
+            if not line or process.status() == psutil.STATUS_ZOMBIE or but in line:
+                continue
+            if all(word in line for word in words):
                 found.append(process)
     return found
 
 
 def chromium() -> list[psutil.Process]:
     """Return the main processes of browsers."""
-    return [
-        one
-        for one in processes("/chromium/chromium", "--remote-debugging-pipe")
-        if "inside.py" not in str(one.cmdline())
-    ]
+    return processes("/chromium/chromium", "--remote-debugging-pipe", but="inside.py")
 
 
 def test_environments_share_one_browser_until_it_is_worn(page: Site) -> None:
