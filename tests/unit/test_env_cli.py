@@ -21,7 +21,8 @@ def test_list_shows_our_environments_with_what_they_need_and_how_long_observatio
     assert " 8 " in row
     assert "by seed" in row
     assert "turnwise/GymText-v0" in shown.output
-    rows = {spec.id: listed(spec) for spec in known_environments()}
+    shown_too = ("turnwise/Search-v0", "turnwise/BFCL-v0", "turnwise/SWE-v0")
+    rows = {spec.id: listed(spec) for spec in known_environments() if spec.id in shown_too}
     env = make_env("turnwise/Search-v0")
     first = sum(len(message["content"]) for message in env.reset(seed=0)[0])
     assert rows["turnwise/Search-v0"].observation.startswith(f"{first}, ")

@@ -277,12 +277,12 @@ def test_nobody_at_the_address_is_the_users_mistake(tmp_path: Path) -> None:
 
 @needs_bubblewrap
 def test_two_hundred_episodes_of_valid_and_malformed_actions(tmp_path: Path) -> None:
-    with made(MCP, **odd_kwargs(tmp_path, fresh=False, max_turns=8)) as env:
+    with made(MCP, **odd_kwargs(tmp_path, fresh=False, max_turns=4)) as env:
         rng, over = np.random.default_rng(5), 0
         actions = [*world_of(env).sample_actions, "total", "add 1 | 2", "fail", *MALFORMED]
         for episode in range(200):
             env.reset(seed=episode % 2)
-            for _ in range(8):
+            for _ in range(4):
                 _, reward, terminated, truncated, info = env.step(actions[rng.integers(len(actions))])
                 assert reward == sum(event.value for event in info["events"])
                 if terminated or truncated:
@@ -293,5 +293,5 @@ def test_two_hundred_episodes_of_valid_and_malformed_actions(tmp_path: Path) -> 
 
 @needs_bubblewrap
 def test_it_keeps_to_what_every_environment_must(tmp_path: Path) -> None:
-    checks = validate(MCP, odd_kwargs(tmp_path, max_turns=6), limit_s=60.0)
+    checks = validate(MCP, odd_kwargs(tmp_path, max_turns=24), limit_s=60.0)
     assert [f"{check.name}: {check.detail}" for check in checks if not check.passed] == []

@@ -89,7 +89,7 @@ def test_it_keeps_to_what_every_environment_must() -> None:
 
 
 def test_two_hundred_episodes_of_valid_and_malformed_actions() -> None:
-    with served(SEARCH) as (url, _), made(REMOTE, url=url) as env:
+    with served(SEARCH, kwargs={"max_turns": 4}) as (url, _), made(REMOTE, url=url) as env:
         rng, over = np.random.default_rng(5), 0
         actions = [*world_of(env).sample_actions, *MALFORMED, *NO_ACTIONS]
         for episode in range(200):

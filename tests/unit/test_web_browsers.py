@@ -19,7 +19,7 @@ from turnwise.sandbox import Tier
 pytestmark = needs_browser
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def browser() -> Iterator[None]:
     with one_browser():
         yield

@@ -20,7 +20,6 @@ TRIED = [
     "choose-list",
     "click-button",
     "click-checkboxes",
-    "click-collapsible",
     "click-color",
     "click-dialog",
     "click-link",
@@ -29,7 +28,6 @@ TRIED = [
     "click-scroll-list",
     "click-tab",
     "click-tab-2-hard",
-    "click-test-2",
     "click-widget",
     "email-inbox-reply",
     "enter-date",
@@ -38,7 +36,6 @@ TRIED = [
     "enter-time",
     "find-word",
     "focus-text-2",
-    "login-user-popup",
     "read-table-2",
     "simple-arithmetic",
 ]
@@ -85,7 +82,7 @@ def test_more_than_twenty_pages_are_solved_by_reading_them_and_four_threads_shar
 @pytest.mark.parametrize("page", ["click-collapsible-2", "email-inbox", "choose-date", "chase-circle"])
 def test_the_same_seed_and_actions_give_the_same_episode_whatever_moves_by_itself(page: str) -> None:
     moves = () if page in SOLVERS else MOVES[:4]
-    first, again, other = play(page, 5, moves), play(page, 5, moves), play(page, 6, moves)
+    first, again, other = (play(page, seed, moves, max_turns=9) for seed in (5, 5, 6))
     assert first == again
     assert first != other  # of what is folded away, not at first sight
 
@@ -106,7 +103,7 @@ def test_the_outcome_is_the_pages_own_and_running_out_of_turns_is_failing() -> N
 def test_held_out_tasks_are_of_pages_or_kinds_that_training_never_shows() -> None:
     env = make_env(ID, {"tasks": ["click-test-transfer"], "eval_tasks": ["click-test", "click-test-transfer"]})
     named = {
-        split: {env.reset(seed=seed, options={"split": split})[1]["gold"]["question"] for seed in range(6)}
+        split: {env.reset(seed=seed, options={"split": split})[1]["gold"]["question"] for seed in range(2)}
         for split in ("train", "eval")
     }
     env.close()
@@ -115,7 +112,7 @@ def test_held_out_tasks_are_of_pages_or_kinds_that_training_never_shows() -> Non
 
 @needs_browser
 def test_it_keeps_to_what_every_environment_must() -> None:
-    checks = validate(ID, {"tasks": ["enter-password"], "max_turns": 6})
+    checks = validate(ID, {"tasks": ["enter-password"], "max_turns": 6}, limit_s=60.0)
     assert [f"{check.name}: {check.detail}" for check in checks if not check.passed] == []
 
 

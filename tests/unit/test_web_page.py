@@ -194,7 +194,7 @@ def test_frames_are_below_their_element_and_can_be_acted_on(play: Any) -> None:
 def test_a_page_that_never_loads_or_hangs_is_said_and_left_again(play: Any) -> None:
     over = threading.Event()
     page = "<button onclick='for(;;);'>hang</button><a href='/never'>n</a>"
-    act = play(viewing={"load_s": 3.0}, index=page, never=lambda _: over.wait(20))
+    act = play(viewing={"load_s": 2.0}, index=page, never=lambda _: over.wait(20))
     home = act.env.view.url
     assert act(f"goto {home}never").startswith("error: that could not be done in time")
     assert act(f"goto {home}").endswith('[1] button "hang"\n[2] link "n"')

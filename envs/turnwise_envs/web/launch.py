@@ -15,8 +15,15 @@ from turnwise.sandbox import Tier
 from turnwise.sandbox.confined import Confined
 from turnwise.sandbox.policy import SandboxPolicy
 
-PLACES = ("/usr/lib/chromium/chromium", "chromium", "chromium-browser", "google-chrome-stable")
-"""Where Chromium is, the first one that exists; Debian's /usr/bin/chromium is a script around the first."""
+PLACES = (
+    "/usr/lib/chromium/chromium-headless-shell", "/usr/lib/chromium/chromium", "chromium-headless-shell", "chromium",
+    "chromium-browser", "google-chrome-stable",
+)  # fmt: skip
+"""Where Chromium is, the first one that exists; what Debian has in /usr/bin are scripts around the first two.
+
+The shell has the same pages and no window around them: the whole Chromium makes a window for every context, which costs
+more than what happens in it.
+"""
 
 VARIABLE = "TURNWISE_CHROMIUM"
 """Names another one."""
@@ -43,7 +50,7 @@ def chromium() -> Path:
     named = os.environ.get(VARIABLE)
     found = next((path for place in ([named] if named else PLACES) if (path := shutil.which(place))), None)
     if found is None:
-        problem, remedy = "no Chromium here", "apt-get install chromium, or name its program"
+        problem, remedy = "no Chromium here", "apt-get install chromium-headless-shell, or name its program"
         raise UserError(VARIABLE, named or "", problem, remedy)
     return Path(found).resolve()
 
