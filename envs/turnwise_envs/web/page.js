@@ -27,7 +27,7 @@
 
   // Once what was done has been drawn: scrolling and hovering have their events with the next frame.
   const nextFrame = requestAnimationFrame.bind(globalThis), later = setTimeout.bind(globalThis);
-  const frame = () => new Promise((done) => { nextFrame(() => later(done)); later(done, 500); });
+  const frame = () => new Promise((done) => { nextFrame(() => later(done)); later(done, 2000); });
 
   const idOf = (el) => ids.get(el) ?? (ids.set(el, known.push(new WeakRef(el))), known.length);
   const find = (id) => { const el = known[id - 1]?.deref(); return el?.isConnected ? el : null; };
