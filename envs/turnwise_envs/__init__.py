@@ -6,10 +6,13 @@
 - `turnwise/Sokoban-v0`: push boxes onto targets
 - `turnwise/Household-v0`: find things in a room, treat them, put them where they belong
 - `turnwise/Tool-v0`: function calling over simulated services, with rules and a user
+- `turnwise/MiniWoB-v0`: small tasks on web pages, in a real browser
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
 - `turnwise/Dialogue-v0`: negotiate with a partner who has goals of its own
 - `turnwise/Questions-v0`: find out by yes/no questions what is meant
 - `turnwise/BFCL-v0`: multi-turn function calling, with the tasks and services of the Berkeley leaderboard
+- `turnwise/MCP-v0`: the tools of any server of the Model Context Protocol
+- `turnwise/Remote-v0`: an environment that another machine serves
 """
 
 from __future__ import annotations
@@ -25,10 +28,13 @@ _ENTRY_POINTS = {
     "turnwise/Sokoban-v0": "turnwise_envs.sokoban.env:SokobanEnv",
     "turnwise/Household-v0": "turnwise_envs.household.env:HouseholdEnv",
     "turnwise/Tool-v0": "turnwise_envs.tool.env:ServiceEnv",
+    "turnwise/MiniWoB-v0": "turnwise_envs.web.miniwob:MiniWoBEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
     "turnwise/Dialogue-v0": "turnwise_envs.social.dialogue:DialogueEnv",
     "turnwise/Questions-v0": "turnwise_envs.social.questions:QuestionsEnv",
     "turnwise/BFCL-v0": "turnwise_envs.bfcl.env:BfclEnv",
+    "turnwise/MCP-v0": "turnwise_envs.mcp.env:McpEnv",
+    "turnwise/Remote-v0": "turnwise_envs.remote.env:RemoteEnv",
 }
 
 

@@ -12,6 +12,9 @@ from turnwise.registry import suggestion
 
 Odds = TypeVar("Odds")
 
+MAX_LISTED = 12
+"""Names that an error lists."""
+
 _RANGE = re.compile(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?")
 
 
@@ -52,7 +55,8 @@ def some_of(name: str, value: Any, known: Sequence[str]) -> tuple[str, ...]:
         if item not in known:
             raise UserError(f"env.kwargs.{name}", item, "no such name", suggestion(str(item), list(known)))
     if not given:
-        raise UserError(f"env.kwargs.{name}", value, "empty", f"give some of {', '.join(known)}, or leave it out")
+        some = ", ".join([*known[:MAX_LISTED], *(["..."] if len(known) > MAX_LISTED else [])])
+        raise UserError(f"env.kwargs.{name}", value, "empty", f"give some of {some}, or leave it out")
     return tuple(item for item in known if item in given)
 
 

@@ -150,7 +150,7 @@ WITH_A_TABLE = ("Search-v0", "Tool-v0", "BFCL-v0", "GymText-v0", "TryAgain-v0", 
 
 @pytest.mark.parametrize(
     ("env_id", "heading"),
-    [(name, f"turnwise/{name}") for name in (*WITH_A_TABLE, "Flaky-v0")],
+    [(name, f"turnwise/{name}") for name in (*WITH_A_TABLE, "MiniWoB-v0", "Flaky-v0")],
 )
 def test_the_arguments_of_an_environment_are_those_of_its_constructor(env_id: str, heading: str) -> None:
     text = page("environments.md").split(f"## {heading}\n")[1].split("\n## ")[0]

@@ -5,13 +5,15 @@ from typer.testing import CliRunner, Result
 
 from turnwise import UserError
 from turnwise.cli.env import app, read_options
+from turnwise.cli.listing import known_environments, listed
+from turnwise.tasks import make_env
 
 
 def _run(*arguments: str, said: str = "") -> Result:
     return CliRunner().invoke(app, list(arguments), input=said, env={"COLUMNS": "160"})
 
 
-def test_list_shows_our_environments_with_tools_turns_and_tasks() -> None:
+def test_list_shows_our_environments_with_what_they_need_and_how_long_observations_are() -> None:
     shown = _run("list")
     assert shown.exit_code == 0
     row = next(line for line in shown.output.splitlines() if "turnwise/Search-v0" in line)
@@ -19,6 +21,15 @@ def test_list_shows_our_environments_with_tools_turns_and_tasks() -> None:
     assert " 8 " in row
     assert "by seed" in row
     assert "turnwise/GymText-v0" in shown.output
+    shown_too = ("turnwise/Search-v0", "turnwise/BFCL-v0", "turnwise/SWE-v0")
+    rows = {spec.id: listed(spec) for spec in known_environments() if spec.id in shown_too}
+    env = make_env("turnwise/Search-v0")
+    first = sum(len(message["content"]) for message in env.reset(seed=0)[0])
+    assert rows["turnwise/Search-v0"].observation.startswith(f"{first}, ")
+    assert (rows["turnwise/Search-v0"].licence, rows["turnwise/Search-v0"].needs) == ("-", "-")
+    assert (rows["turnwise/BFCL-v0"].licence, rows["turnwise/BFCL-v0"].needs) == ("Apache-2.0", "bfcl-eval")
+    assert rows["turnwise/SWE-v0"].tools == "(no task file)"
+    assert rows["turnwise/SWE-v0"].needs == "tasks, a sandbox"
     assert "CartPole" not in shown.output
 
 

@@ -36,6 +36,9 @@ _LACKING = "I cannot do that: a function or a detail is missing."
 class BfclEnv(ToolEnv):
     """Do what the user says, request by request, by calling functions."""
 
+    licence = "Apache-2.0"
+    needs = "bfcl-eval"
+
     instructions = (
         "Do what the user asks by calling functions, one a message. When a request is done, answer in words; the user "
         "then goes on. If a function that a request needs is not there, or a detail is missing that no function tells, "

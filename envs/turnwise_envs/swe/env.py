@@ -21,6 +21,8 @@ TOOL_SETS = {
 class SweEnv(SweWorld):
     """The door to the sets of tools: what it makes is one of those, not one of itself."""
 
+    needs = "tasks, a sandbox"
+
     def __new__(cls, *, tools: str = "full", **kwargs: Any) -> SweWorld:  # type: ignore[misc]
         """Return the environment with a set of tools; UserError for an argument that it does not take."""
         if tools not in TOOL_SETS:

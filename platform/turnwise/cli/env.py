@@ -1,11 +1,10 @@
-"""`turnwise env list | validate | play | init`: find, check and try environments by hand, and begin a new one.
+"""`turnwise env list | validate | play | serve | init`: find, check, try and serve environments, and begin a new one.
 
 The command line adds `app` under the name `env`; whatever is the user's mistake leaves here as a `UserError`.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,19 +12,20 @@ from typing import Annotated, Any
 
 import gymnasium
 import typer
-from gymnasium.envs.registration import EnvSpec, load_env_creator
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from turnwise.cli.listing import known_environments, listed
 from turnwise.cli.new_env import write_package
 from turnwise.env.base import TurnEnv
+from turnwise.env.bearer import MIN_LENGTH, TOKEN, read_token
 from turnwise.env.conformance import DEFAULT_LIMIT_S, validate
 from turnwise.errors import UserError
 from turnwise.records import Message
-from turnwise.registry import GROUP, load_plugins
+from turnwise.serve.sessions import Limits
 from turnwise.tasks import find_spec, make_env, world_of
 
 app = typer.Typer(no_args_is_help=True, help="List, check, play and make environments.", rich_markup_mode=None)
@@ -37,10 +37,11 @@ Options = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", h
 @app.command("list")
 def list_environments() -> None:
     """Show the environments of Turnwise and of installed plug-ins."""
-    table = Table("id", "tools", "turns", "tasks")
-    for spec in known_environments():
-        table.add_row(spec.id, *describe(spec))
+    table = Table("id", "tools", "turns", "tasks", "observation", "licence", "needs")
+    for row in map(listed, known_environments()):
+        table.add_row(row.id, row.tools, row.turns, row.tasks, row.observation, row.licence, row.needs)
     _console().print(table)
+    typer.echo("observation: characters of the first one, and the median of later ones")
 
 
 @app.command("validate")
@@ -77,6 +78,37 @@ def play(
         env.close()
 
 
+@app.command("serve")
+def serve_environment(
+    env_id: EnvId,
+    options: Options = None,
+    host: Annotated[str, typer.Option(help="the address to listen at")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any that is free", min=0, max=65535)] = 8420,
+    token_env: Annotated[str, typer.Option(help="the variable that holds the token which callers must have")] = TOKEN,
+    token_file: Annotated[Path | None, typer.Option(help="a file that holds it, instead")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="an argument that callers may set, besides")] = None,
+    rewards: Annotated[bool, typer.Option(help="tell agents (MCP) their rewards")] = False,
+    max_sessions: Annotated[int, typer.Option(help="episodes at once", min=1)] = Limits.max_sessions,
+    idle_s: Annotated[float, typer.Option(help="seconds of silence that end a session", min=0.1)] = Limits.idle_s,
+    call_s: Annotated[float, typer.Option(help="seconds for one reset or step", min=0.1)] = Limits.call_s,
+    max_body: Annotated[int, typer.Option(help="bytes of a request", min=1024)] = Limits.max_body,
+) -> None:
+    """Serve an environment to rollout workers elsewhere (turnwise/Remote-v0) and to agents that speak MCP."""
+    from turnwise.cli.serve import serve
+
+    serve(
+        env_id,
+        read_options(options),
+        host=host,
+        port=port,
+        token=read_token(token_env, token_file, ("--token-env", "--token-file"), at_least=MIN_LENGTH),
+        allowed=allow or (),
+        tells_rewards=rewards,
+        limits=Limits(max_sessions=max_sessions, idle_s=idle_s, call_s=call_s, max_body=max_body),
+        say=typer.echo,
+    )
+
+
 @app.command("init")
 def init(
     name: Annotated[str, typer.Argument(help="the new package's name")],
@@ -92,31 +124,6 @@ def init(
         f"  turnwise train {written / 'train.yaml'}",
     )
     console.print("\n".join(steps), markup=False, soft_wrap=True)
-
-
-def known_environments() -> list[EnvSpec]:
-    """Return what Turnwise and the plug-ins registered, by id; Gymnasium's own take `turnwise/GymText-v0`."""
-    load_plugins()
-    packages = {
-        entry.value.partition(":")[0].partition(".")[0] for entry in importlib.metadata.entry_points(group=GROUP)
-    }
-    specs = (spec for spec in gymnasium.registry.values() if _package(spec) in packages)
-    return sorted((spec for spec in specs if _is_turn_env(spec)), key=lambda spec: spec.id)
-
-
-def describe(spec: EnvSpec) -> tuple[str, str, str]:
-    """Return an environment's tools, turn limit and numbers of tasks, or why it cannot be made without arguments."""
-    try:
-        env = make_env(spec.id)
-    except Exception as error:  # noqa: BLE001  (a plug-in's constructor may raise anything: its row says so)
-        problem = error.problem if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return f"({problem})", "", ""
-    world = world_of(env)
-    tools = ", ".join(schema["function"]["name"] for schema in world.tools) or "-"
-    counts = [world.num_tasks(split) for split in ("train", "eval")]
-    tasks = "by seed" if None in counts else " + ".join(map(str, counts))
-    env.close()
-    return tools, str(world.max_turns or "no limit"), tasks
 
 
 def read_options(options: Sequence[str] | None) -> dict[str, Any]:
@@ -174,23 +181,6 @@ def _show_messages(messages: Sequence[Message], console: Console) -> None:
 def _show_events(info: Mapping[str, Any], console: Console) -> None:
     for event in info["events"]:
         console.print(f"  {event.channel} {event.value:+g}", style="green" if event.value > 0 else "red", markup=False)
-
-
-def _package(spec: EnvSpec) -> str:
-    entry_point = spec.entry_point
-    module = (
-        entry_point.partition(":")[0] if isinstance(entry_point, str) else str(getattr(entry_point, "__module__", ""))
-    )
-    return module.partition(".")[0]
-
-
-def _is_turn_env(spec: EnvSpec) -> bool:
-    """Whether it is one of ours; one that cannot be imported may be, and its row will say why not."""
-    try:
-        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
-    except (ImportError, AttributeError):
-        return True
-    return isinstance(creator, type) and issubclass(creator, TurnEnv)
 
 
 def _console() -> Console:

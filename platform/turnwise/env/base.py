@@ -97,6 +97,8 @@ class TurnEnv(gymnasium.Env[Any, Any]):
     max_turns: int | None = None  # the episode is truncated after so many; None: no limit
     sample_actions: Sequence[str] = ("hello", "yes", "0")  # texts for `action_space.sample()`
     render_mode: str | None = None
+    licence: ClassVar[str] = ""  # of tasks that others wrote; empty: there are none such
+    needs: ClassVar[str] = ""  # what must be there besides Turnwise, in few words
 
     def __init__(self, render_mode: str | None = None) -> None:
         """Subclasses with options of their own call this first."""

@@ -1,6 +1,7 @@
 """The gate to the network: an HTTP proxy for one sandbox, outside of it, that lets through what its policy lists.
 
-`served.py` opens one a sandbox. Connections come out of the sandbox as streams (`streams.py`); each is one request,
+`served.py` opens one a sandbox, whose connections come out as streams (`streams.py`); the environments of the web open
+one a browser's session. Each connection is one request,
 `CONNECT host:port` or a `http://` address. The host has to be on the list; then its name is looked up here, once; every
 address that this gives has to be allowed; and one of those is connected to. A redirect goes back to who asked, who
 comes again: every hop is looked at. What is inside a `CONNECT` (TLS) is not looked at.
@@ -16,10 +17,11 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from turnwise.sandbox.network import AllowList, address_of, plain_host, split_port
-from turnwise.sandbox.streams import CHUNK, Stream
+from turnwise.sandbox.streams import CHUNK
 
 HEAD_S = 10.0
 """Seconds for a request to come, its body left out."""
@@ -52,6 +54,16 @@ _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
+class Connection(Protocol):
+    """Who asks: a stream out of a sandbox, or a socket."""
+
+    async def read(self, most: int) -> bytes:
+        """Return the next bytes, b"" at the end; OSError once it is gone."""
+
+    async def write(self, data: bytes) -> None:
+        """Send; OSError once it is gone."""
+
+
 class Refused(Exception):  # noqa: N818
     """A request that is not let through; holds the answer."""
 
@@ -74,7 +86,7 @@ class Gate:
         self._allowed, self._look_up = AllowList(allowed), look_up
         self.num_refused = 0
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Connection) -> None:
         """Answer one connection; OSError where the inside is gone."""
         try:
             async with asyncio.timeout(HEAD_S):
@@ -93,7 +105,7 @@ class Gate:
         finally:
             writer.transport.abort()
 
-    async def _request(self, stream: Stream) -> tuple[Request, bytes]:
+    async def _request(self, stream: Connection) -> tuple[Request, bytes]:
         """Return what is asked for, and what came behind it already."""
         data = bytearray()
         while b"\r\n\r\n" not in data:
@@ -198,7 +210,7 @@ async def _first_that_answers(addresses: Sequence[str], port: int) -> tuple[asyn
 
 
 async def _carry(
-    stream: Stream, request: Request, rest: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    stream: Connection, request: Request, rest: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """Carry bytes both ways until the host has closed, or nothing moves."""
     async with asyncio.timeout(IDLE_S) as idle:
@@ -217,7 +229,7 @@ async def _carry(
             await asyncio.gather(*both, return_exceptions=True)
 
 
-async def _receive_all(stream: Stream, reader: asyncio.StreamReader, idle: asyncio.Timeout) -> None:
+async def _receive_all(stream: Connection, reader: asyncio.StreamReader, idle: asyncio.Timeout) -> None:
     """Pass on what the host sends; EOFError once that is all."""
     while part := await reader.read(CHUNK):
         _moved(idle)
@@ -225,7 +237,7 @@ async def _receive_all(stream: Stream, reader: asyncio.StreamReader, idle: async
     raise EOFError
 
 
-async def _send_all(stream: Stream, rest: bytes, writer: asyncio.StreamWriter, idle: asyncio.Timeout) -> None:
+async def _send_all(stream: Connection, rest: bytes, writer: asyncio.StreamWriter, idle: asyncio.Timeout) -> None:
     part = rest or await stream.read(CHUNK)
     while part:
         await _sent(part, writer, idle)
@@ -234,7 +246,7 @@ async def _send_all(stream: Stream, rest: bytes, writer: asyncio.StreamWriter, i
 
 
 async def _send_body(
-    stream: Stream, rest: bytes, num_body: int, writer: asyncio.StreamWriter, idle: asyncio.Timeout
+    stream: Connection, rest: bytes, num_body: int, writer: asyncio.StreamWriter, idle: asyncio.Timeout
 ) -> None:
     """Send the body and not a byte more."""
     part = rest

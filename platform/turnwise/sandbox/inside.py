@@ -155,9 +155,11 @@ def send(descriptor: int, header: Header, payload: bytes | memoryview) -> None:
 def run(header: Header, stdin: bytes, settings: Header) -> Answer:
     """Run a command to its end or its deadline."""
     began = time.monotonic()
-    tunnels = Tunnels(header["proxy"], settings["requests"], settings["replies"]) if "proxy" in header else None
+    is_reached = "proxy" in header or "talks" in header
+    tunnels = Tunnels(header.get("proxy"), settings["requests"], settings["replies"]) if is_reached else None
+    ends = tunnels.ends() if tunnels is not None and "talks" in header else []
     try:
-        pid, pipes = started(header, settings)
+        pid, pipes = started(header, settings, ends)
     except OSError as error:
         if tunnels is not None:
             tunnels.close()
@@ -176,8 +178,8 @@ def run(header: Header, stdin: bytes, settings: Header) -> Answer:
     return {**answer, "seconds": time.monotonic() - began}, b"".join(kept)
 
 
-def started(header: Header, settings: Header) -> tuple[int, tuple[int, int, int]]:
-    """Return the command's process id and our ends of its three pipes."""
+def started(header: Header, settings: Header, ends: list[socket.socket]) -> tuple[int, tuple[int, int, int]]:
+    """Return the command's process id and our ends of its three pipes; `ends` take the place of its first two."""
     (theirs_in, ours_in), (ours_out, theirs_out), (ours_err, theirs_err) = (os.pipe() for _ in range(3))
     try:
         pid = os.fork()
@@ -187,18 +189,21 @@ def started(header: Header, settings: Header) -> tuple[int, tuple[int, int, int]
         raise
     if pid == 0:
         try:
-            become(header, settings, (theirs_in, theirs_out, theirs_err))
+            theirs = [end.fileno() for end in ends] or [theirs_in, theirs_out]
+            become(header, settings, (*theirs, theirs_err))
         except BaseException as error:  # noqa: BLE001 - nothing may return from here
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
         os._exit(127)
     for number in (theirs_in, theirs_out, theirs_err):
         os.close(number)
+    for end in ends:
+        end.close()
     for number in (ours_in, ours_out, ours_err):
         os.set_blocking(number, False)
     return pid, (ours_in, ours_out, ours_err)
 
 
-def become(header: Header, settings: Header, descriptors: tuple[int, int, int]) -> None:
+def become(header: Header, settings: Header, descriptors: tuple[int, ...]) -> None:
     """Turn this process into the command."""
     os.setsid()
     if not settings["is_alone"]:
@@ -301,19 +306,31 @@ class Output:
 class Tunnels:
     """The way out of one command: connections to a port of our own loopback, carried on by who sent the request.
 
-    `streams.py` says what the messages are, and checks what we say; what it says, we believe.
+    The first two are its input and output, where it is talked to; without a port there are no others. `streams.py` says
+    what the messages are, and checks what we say; what it says, we believe.
     """
 
-    def __init__(self, port: int, requests: int, replies: int) -> None:
+    def __init__(self, port: int | None, requests: int, replies: int) -> None:
         """Listen, so that the command finds the port open; `poll` wakes for all that there is to be done."""
         self.requests, self.replies, self.last = requests, replies, 0
         self.by_socket: dict[int, Tunnel] = {}
         self.by_number: dict[int, Tunnel] = {}
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
-        self.listener.setblocking(False)
         self.poll = select.poll()
         self.poll.register(requests, select.POLLIN)
-        self.poll.register(self.listener, select.POLLIN)
+        if port is None:
+            self.listener = socket.socket()
+            self.listener.close()  # as it is once no more may come
+        else:
+            self.listener = socket.create_server(("127.0.0.1", port), backlog=64)
+            self.listener.setblocking(False)
+            self.poll.register(self.listener, select.POLLIN)
+
+    def ends(self) -> list[socket.socket]:
+        """Open a connection for a command's input and one for its output; return the command's ends."""
+        pairs = [socket.socketpair() for _ in range(2)]
+        for ours, _ in pairs:
+            self._add(ours)
+        return [theirs for _, theirs in pairs]
 
     def step(self, number: int, events: int) -> None:
         """Do what there is to be done at a descriptor."""
@@ -369,15 +386,18 @@ class Tunnels:
             accepted, _ = self.listener.accept()
         except OSError:
             return
-        accepted.setblocking(False)
-        self.last += 1
-        tunnel = Tunnel(accepted, self.last, self._say)
-        self.by_socket[accepted.fileno()] = self.by_number[self.last] = tunnel
-        self._say(self.last, "open")
-        self.poll.register(accepted, 0)
-        self._watch(tunnel)
+        self._add(accepted)
         if len(self.by_number) == MAX_TUNNELS:
             self.poll.unregister(self.listener)
+
+    def _add(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.last += 1
+        tunnel = Tunnel(connection, self.last, self._say)
+        self.by_socket[connection.fileno()] = self.by_number[self.last] = tunnel
+        self._say(self.last, "open")
+        self.poll.register(connection, 0)
+        self._watch(tunnel)
 
     def _watch(self, tunnel: Tunnel) -> None:
         """Wait for what it can do now; close it once it is over and all is passed on."""

@@ -10,8 +10,7 @@ import asyncio
 import base64
 import json
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +18,8 @@ from turnwise.sandbox import FileRefused, Ran, Reason, SandboxLost, Tier
 from turnwise.sandbox.gate import Gate
 from turnwise.sandbox.link import Link
 from turnwise.sandbox.policy import MIB, SandboxPolicy
-from turnwise.sandbox.streams import CHUNK, Streams
+from turnwise.sandbox.streams import CHUNK, Server, Streams
+from turnwise.sandbox.talk import Talk, Talking
 
 INSIDE = Path(__file__).with_name("inside.py")
 
@@ -65,16 +65,40 @@ class Served:
     ) -> Ran:
         """Run a command; see `Sandbox.exec`."""
         argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        check_texts([cwd, *argv, *(env or {}), *(env or {}).values()])
-        most = min(self._policy.output_kb * 1024, _given(output_bytes, 2**62))
-        limit_s = min(self._policy.wall_s, _given(deadline_s, 1e18))
-        wanted: dict[str, Any] = {"op": "run", "argv": argv, "cwd": cwd, "env": dict(env or {})}
-        wanted |= {"deadline_s": limit_s, "output_bytes": most}
-        num_refused = 0
+        wanted: dict[str, Any] = {"argv": argv, "cwd": cwd, "env": dict(env or {}), "deadline_s": deadline_s}
+        return await self._run({**wanted, "output_bytes": output_bytes}, stdin, self._gate, 0)
+
+    async def converse(
+        self,
+        command: Sequence[str],
+        talk: Talk,
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+        talk_bytes: int,
+    ) -> Ran:
+        """Run a command whose input and output are given to `talk`, as streams to write to and to read from.
+
+        When `talk` returns both are closed; when the command ends, or `talk_bytes` went both ways, `talk` is cancelled,
+        and what it has not read by then is lost. `Ran` has the standard error alone. Limits are those of `exec`.
+        """
+        wanted: dict[str, Any] = {"argv": list(command), "cwd": cwd, "env": dict(env or {}), "deadline_s": deadline_s}
+        wanted |= {"output_bytes": None, "talks": True}
+        return await self._run(wanted, b"", Talking(talk, self._gate), talk_bytes)
+
+    async def _run(self, wanted: dict[str, Any], stdin: bytes, server: Server | None, talk_bytes: int) -> Ran:
+        """Run what is wanted, with its limits within the policy's; `server` serves its streams."""
+        check_texts([wanted["cwd"], *wanted["argv"], *wanted["env"], *wanted["env"].values()])
+        most = min(self._policy.output_kb * 1024, _given(wanted["output_bytes"], 2**62))
+        limit_s = min(self._policy.wall_s, _given(wanted["deadline_s"], 1e18))
+        wanted |= {"op": "run", "deadline_s": limit_s, "output_bytes": most}
+        num_refused, max_bytes = 0, talk_bytes
         if self._gate is not None:
-            num_refused = self._gate.num_refused
+            num_refused, max_bytes = self._gate.num_refused, talk_bytes + self._policy.network_mb * MIB
             wanted |= {"env": {**PROXY, **wanted["env"]}, "proxy": PROXY_PORT}
-        header, data = await self._ask(wanted, stdin, most=2 * most, limit_s=limit_s)
+        streams = None if server is None else Streams(server, self._send_whole, max_bytes)
+        header, data = await self._ask(wanted, stdin, most=2 * most, limit_s=limit_s, streams=streams)
         return self._ran(header, data, 0 if self._gate is None else self._gate.num_refused - num_refused)
 
     async def read(self, path: str, *, max_bytes: int | None = None) -> bytes:
@@ -128,13 +152,15 @@ class Served:
         known = {reason.value: reason for reason in Reason}
         raise FileRefused(path, known.get(refused, Reason.DENIED) if isinstance(refused, str) else Reason.DENIED)
 
-    async def _ask(self, header: dict[str, Any], data: bytes, *, most: int, limit_s: float) -> tuple[Any, bytes]:
+    async def _ask(
+        self, header: dict[str, Any], data: bytes, *, most: int, limit_s: float, streams: Streams | None = None
+    ) -> tuple[Any, bytes]:
         """Send a request and return its answer, of at most `most` bytes, or end the sandbox and raise `SandboxLost`."""
         async with self._lock:
             if self._lost is not None:
                 raise SandboxLost(f"the sandbox is gone: {self._lost}")
             try:
-                return await asyncio.wait_for(self._exchange(header, data, most), limit_s + GRACE_S)
+                return await asyncio.wait_for(self._exchange(header, data, most, streams), limit_s + GRACE_S)
             except TimeoutError:
                 await self._lose(f"no answer within {limit_s + GRACE_S:g} s")
             except (OSError, EOFError):
@@ -151,10 +177,12 @@ class Served:
         self._lost = why
         self._lost = f"{why} ({await self._link.close()})"
 
-    async def _exchange(self, header: dict[str, Any], data: bytes, most: int) -> tuple[Any, bytes]:
-        """Send a request and return its answer; what comes of the network before that goes to the gate."""
+    async def _exchange(
+        self, header: dict[str, Any], data: bytes, most: int, streams: Streams | None
+    ) -> tuple[Any, bytes]:
+        """Send a request and return its answer; what comes of its streams before that goes to who serves them."""
         await self._send(header, data)
-        async with self._streams(header) as streams:
+        try:
             while True:
                 answer, found = await self._receive(most)
                 if "stream" not in answer:
@@ -162,18 +190,9 @@ class Served:
                 if streams is None:
                     raise ValueError("a stream that nothing here may open")
                 streams.take(answer, found)
-
-    @asynccontextmanager
-    async def _streams(self, header: Mapping[str, Any]) -> AsyncIterator[Streams | None]:
-        """Serve the network of a command for as long as it runs."""
-        if self._gate is None or "proxy" not in header:
-            yield None
-            return
-        streams = Streams(self._gate, self._send_whole, self._policy.network_mb * MIB)
-        try:
-            yield streams
         finally:
-            await streams.close()
+            if streams is not None:
+                await streams.close()
 
     async def _send_whole(self, header: dict[str, Any], data: bytes) -> None:
         """Send to the end, although who sends is cancelled: half a message would be the end of all."""

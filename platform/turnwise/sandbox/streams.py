@@ -1,5 +1,7 @@
 """Connections out of a sandbox, many over its one link: the outer end of what `inside.py` accepts while a command runs.
 
+A command that is talked to has two more, its input and its output (`talk.py`).
+
 A message that carries a stream's bytes is like any other between `served.py` and `inside.py`, with `stream`, its
 number, and `does` in the header: `open` a new one; `data` behind the header; `taken`, so many bytes were passed on and
 as many may follow; `eof`, no more comes from here; `end`, it is over. Neither side sends more than `WINDOW` bytes that
@@ -31,7 +33,7 @@ Send = Callable[[dict[str, Any], bytes], Awaitable[None]]
 
 
 class Server(Protocol):
-    """Who serves a stream: the gate."""
+    """Who serves a stream: the gate, or whoever talks to the command."""
 
     async def serve(self, stream: Stream) -> None:
         """Serve it to its end."""
@@ -42,7 +44,7 @@ class Stream:
 
     def __init__(self, number: int, owner: Streams) -> None:
         """Of its owner's, that with this number."""
-        self._number, self._owner = number, owner
+        self.number, self._owner = number, owner
         self._held, self._is_complete = bytearray(), False
         self._credit = WINDOW
         self._changed = asyncio.Event()
@@ -54,7 +56,7 @@ class Stream:
         part = bytes(self._held[:most])
         del self._held[: len(part)]
         if part:
-            await self._owner.say(self._number, "taken", count=len(part))
+            await self._owner.say(self.number, "taken", count=len(part))
         return part
 
     async def write(self, data: bytes) -> None:
@@ -66,7 +68,7 @@ class Stream:
             part = rest[: min(self._credit, CHUNK)]
             self._credit -= len(part)
             self._owner.spend(len(part))
-            await self._owner.say(self._number, "data", bytes(part))
+            await self._owner.say(self.number, "data", bytes(part))
             rest = rest[len(part) :]
 
     def take(self, does: str, header: dict[str, Any], payload: bytes) -> None:

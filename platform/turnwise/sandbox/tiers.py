@@ -21,11 +21,12 @@ from turnwise.sandbox.podman import USER_VARIABLE, missing_podman, open_podman
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.process import open_process
 from turnwise.sandbox.seccomp import program
+from turnwise.sandbox.served import Served
 
 ORDER = tuple(Tier)
 
 
-async def open_sandbox(policy: SandboxPolicy | None = None, field: str = "sandbox") -> Sandbox:
+async def open_sandbox(policy: SandboxPolicy | None = None, field: str = "sandbox") -> Served:
     """Start a sandbox of the strongest tier that is here.
 
     UserError if that is weaker than the policy's `minimum`, which `field` names; SandboxLost if it does not start.
@@ -35,7 +36,7 @@ async def open_sandbox(policy: SandboxPolicy | None = None, field: str = "sandbo
     return await open_tier(strongest(policy, field), policy, field)
 
 
-async def open_tier(tier: Tier, policy: SandboxPolicy, field: str = "sandbox") -> Sandbox:
+async def open_tier(tier: Tier, policy: SandboxPolicy, field: str = "sandbox") -> Served:
     """Start a sandbox of this tier, which `missing` says nothing against; what measures tiers asks for one by name."""
     if tier in (Tier.GVISOR, Tier.DOCKER):
         return await open_docker(policy, tier, f"{field}.image")

@@ -1,0 +1,1 @@
+"""An environment that another machine serves."""
