@@ -93,6 +93,8 @@ def test_commands_show_help_tools_worth_and_a_hint_and_cost_no_turn() -> None:
     assert ":hint            what" in shown
     assert shown.count("answer text | citations") == 2
     assert "of which action? :oracle ACTION" in shown
+    assert [line for line in shown.splitlines() if line in ("> +1", "> +0")] == ["> +1", "> +0"]
+    assert "> search mayor Naples" in shown  # the hint of a fallible demonstrator
     assert shown.rstrip().endswith("(end of input)")
     assert "format" not in shown
 
