@@ -152,7 +152,7 @@ def test_a_model_learns_the_same_from_a_file_as_from_recording(tmp_path):
     rows = [token_rows(warmstart.demonstrations(run, print), warmstart.agent_of(run, model)) for run in given]
     assert rows[2].num_rows == 2 * rows[0].num_rows
     np.testing.assert_array_equal(rows[2].ids, np.concatenate([rows[1].ids, rows[0].ids]))
-    config = SftConfig(steps=6, batch_size=4, lr=1e-3)
+    config = SftConfig(steps=3, batch_size=4, lr=1e-3)
 
     def losses(rows):
         learner = Learner(model, LearnerConfig(), seed=0, temperature=1.0, dtype="float32", device="cpu")

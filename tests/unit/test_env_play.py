@@ -87,9 +87,8 @@ def test_wrong_and_empty_lines_cost_nothing_while_recording(tmp_path: Path) -> N
 
 
 def test_commands_show_help_tools_worth_and_a_hint_and_cost_no_turn() -> None:
-    shown = played(
-        ":help", ":tools", ":oracle answer Quarry", ":oracle", ":hint", "open Naples notes", ":oracle answer Quarry"
-    )
+    worth = [":oracle open Naples notes", SOLUTION[0], ":oracle open Naples notes"]
+    shown = played("", ":help", ":tools", ":oracle", ":hint", *worth)
     assert ":hint            what" in shown
     assert shown.count("answer text | citations") == 2
     assert "of which action? :oracle ACTION" in shown
