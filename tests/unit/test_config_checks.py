@@ -27,7 +27,7 @@ def error_of(*overrides: str) -> str:
         (["learner.min_lr_fraction=0.1"], "learner.schedule=constant; remove it or set learner.schedule=cosine"),
         (["sft.batch_size=3"], "sft.steps=0; remove it or set sft.steps"),
         (
-            ["sft.steps=1", "sft.files=[x]", "sft.env_kwargs={hops: 1}"],
+            ["sft.steps=1", "sft.files=[x]", "sft.env_kwargs={'hops': 1}"],
             "sft.demonstrations=0; remove it or set sft.demonstrations",
         ),
         (["ray.address=a:1", "ray.num_cpus=2"], "ray.address=a:1; remove it or set ray.address=null"),
