@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,7 +37,13 @@ async def warm_start(
 ) -> None:
     """Train the learner on demonstrations and save the model in the run folder; UserError if there are none."""
     say("warm start: collecting demonstrations")
-    rows = await asyncio.to_thread(lambda: token_rows(demonstrations(config, say), agent_of(config, model_path)))
+    stopped = threading.Event()
+    try:
+        rows = await asyncio.to_thread(
+            lambda: token_rows(demonstrations(config, say, stopped), agent_of(config, model_path))
+        )
+    finally:
+        stopped.set()  # who is cancelled waits for the thread at the end
     for first in range(0, config.sft.steps, CHUNK):
         last = min(first + CHUNK, config.sft.steps)
         losses = await learner.call("sft", rows, config.sft, config.seed, first, last, first)
@@ -47,20 +54,26 @@ async def warm_start(
         await learner.save(temporary)
 
 
-def demonstrations(config: RunConfig, say: Callable[[str], None]) -> list[Demonstration]:
-    """Return the demonstrations that are recorded, then those of the files in their order; UserError."""
+def demonstrations(
+    config: RunConfig, say: Callable[[str], None], stopped: threading.Event | None = None
+) -> list[Demonstration]:
+    """Return the demonstrations that are recorded, then those of the files in their order; UserError.
+
+    Once `stopped` is set, recording ends.
+    """
     given, warnings = read_for(config)
     for warning in warnings:
         say(f"warm start: {warning}")
-    recorded = _recorded(config, say) if config.sft.demonstrations else []
+    recorded = _recorded(config, say, stopped or threading.Event()) if config.sft.demonstrations else []
     say(f"warm start: {len(recorded)} demonstrations recorded, {len(given)} from files")
     return [*recorded, *given]
 
 
-def _recorded(config: RunConfig, say: Callable[[str], None]) -> list[Demonstration]:
+def _recorded(config: RunConfig, say: Callable[[str], None], stopped: threading.Event) -> list[Demonstration]:
     """Return what the environment's own demonstrator does; UserError if it has none.
 
-    Episodes that fail are left out and told; if most do, the first failure is raised.
+    Episodes that fail are left out and told; if most do, the first failure is raised. Once `stopped` is set, no further
+    one is begun.
     """
     kwargs, count = {**config.env.kwargs, **config.sft.env_kwargs}, config.sft.demonstrations or 0
     tasks = TaskSet.of(config.env.id, kwargs, "train", config.seed + SEED_OFFSET)
@@ -75,7 +88,7 @@ def _recorded(config: RunConfig, say: Callable[[str], None]) -> list[Demonstrati
         failed.append(error)
 
     try:
-        wanted = (tasks.task(index) for index in range(count))
+        wanted = (tasks.task(index) for index in range(count) if not stopped.is_set())
         found = list(each_within(limit_s, record(env, wanted, config.seed, leave_out), late))
     finally:
         env.close()
