@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import resource
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ def recorded(count, *, split="train", seed=0, env_id=SEARCH, kwargs=KWARGS):
 
 def written(path, demonstrations):
     for demonstration in demonstrations:
-        append(path, demonstration)
+        append(path, demonstration, "--record")
     return path
 
 
@@ -42,12 +44,37 @@ def test_what_is_written_is_read_again_and_appended_to(tmp_path):
     written(file, shown[:2])
     assert all(json.loads(line)["schema_version"] == 2 for line in file.read_text().splitlines())
     file.write_text(file.read_text().rstrip("\n"))  # as an editor leaves it
-    append(file, shown[2])
+    append(file, shown[2], "--record")
     assert read(file) == [(f"{file}:{number}", each) for number, each in enumerate(shown, start=1)]
+
+
+def test_a_full_disk_leaves_the_lines_before_and_no_part_of_one(tmp_path):
+    shown, file = recorded(2), tmp_path / "d.jsonl"
+    written(file, shown[:1])
+    whole, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"^--output=.*d\.jsonl: cannot be written \(No space left on device\); "):
+            append(file, shown[1], "--output")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_bytes() == whole
+    append(file, shown[1], "--output")
+    assert [each for _, each in read(file)] == shown
+    with pytest.raises(UserError, match=r"^--output=.*: cannot be written \(Is a directory\)"):
+        append(tmp_path, shown[1], "--output")
+
+
+def test_what_no_file_can_hold_costs_a_character_and_not_the_episode(tmp_path):
+    (shown,) = recorded(1)
+    half = {"role": "user", "content": "half \ud800"}
+    file = written(tmp_path / "d.jsonl", [dataclasses.replace(shown, messages=[half, *shown.messages])])
+    assert read(file)[0][1].messages == [half | {"content": "half ?"}, *shown.messages]
 
 
 GOOD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}
 USER, ASSISTANT = GOOD["messages"]
+TASK = {"schema_version": 2, "env_id": "a/B-v0", "task_id": "1", "seed": 1, "split": "train", "data": {}}
 
 
 @pytest.mark.parametrize(
@@ -58,12 +85,15 @@ USER, ASSISTANT = GOOD["messages"]
         ("[]", "not a JSON object"),
         ("{}", "missing 'messages'"),
         (GOOD | {"schema_version": 99}, "schema_version 99, this Turnwise reads 2"),
+        (GOOD | {"schema_version": "2"}, "schema_version '2', this Turnwise reads 2"),
         (GOOD | {"messages": []}, "not a list of messages"),
         (GOOD | {"messages": [USER]}, "nothing to learn"),
         (GOOD | {"messages": [ASSISTANT]}, "precedes every observation"),
         (GOOD | {"messages": [USER, ASSISTANT, ASSISTANT]}, "two assistant messages in a row"),
         (GOOD | {"messages": [USER, {"role": "assistant", "content": ""}]}, "must spell the action"),
         (GOOD | {"messages": [USER, {"role": "assistant", "content": None}]}, "content is not a text"),
+        (GOOD | {"messages": [USER, {"role": "assistant", "content": "half \ud800"}]}, "surrogates not allowed"),
+        (GOOD | {"messages": [USER | {"content": "x" * 1_000_001}, ASSISTANT]}, "at most 1000000 characters"),
         (GOOD | {"messages": [{"role": "robot", "content": "x"}]}, "no role among"),
         (GOOD | {"tools": ["x"]}, "not a list of JSON schemas"),
         (GOOD | {"tools": [{"name": "x"}]}, "not a list of JSON schemas"),
@@ -71,6 +101,11 @@ USER, ASSISTANT = GOOD["messages"]
         (GOOD | {"outcome": float("inf")}, "outcome is inf"),
         (GOOD | {"task": {"schema_version": 99}}, "schema_version 99"),
         (GOOD | {"task": 3}, "task is not an object"),
+        (GOOD | {"task": TASK | {"env_id": 3}}, "task.env_id is not of type str"),
+        (GOOD | {"task": TASK | {"seed": "1"}}, "task.seed is not of type int"),
+        (GOOD | {"task": TASK | {"data": None}}, "task.data is not of type dict"),
+        (GOOD | {"task": TASK | {"seed": -1}}, "task.seed is below 0"),
+        (GOOD | {"task": TASK | {"split": "evl"}}, "task.split none of train, eval"),
     ],
 )
 def test_a_wrong_line_is_named_with_file_and_number(tmp_path, line, problem):
@@ -87,6 +122,9 @@ def test_a_file_that_is_absent_or_empty_is_named(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(UserError, match=r"empty\.jsonl: holds no demonstrations"):
         read_for(run_of(tmp_path / "empty.jsonl"))
+    os.mkfifo(tmp_path / "pipe.jsonl")  # a run reads a file twice
+    with pytest.raises(UserError, match=r"pipe\.jsonl: cannot be read \(no ordinary file\)"):
+        read_for(run_of(tmp_path / "pipe.jsonl"))
 
 
 def test_a_line_of_another_environment_is_refused_and_one_of_none_is_not(tmp_path):
@@ -117,9 +155,13 @@ def test_tools_of_other_names_are_refused_and_other_schemas_are_a_warning(tmp_pa
     found, (warning,) = read_for(run_of(file))
     assert len(found) == 2
     assert warning == f"{file}:2: the schema of search is another now; record it again with this run's env.kwargs"
-    append(file, dataclasses.replace(shown, tools=renamed))
+    append(file, dataclasses.replace(shown, tools=renamed), "--record")
     with pytest.raises(UserError, match=r"d\.jsonl:3: the environment has no tool browse; record it again"):
         read_for(run_of(file))
+    variants = [dataclasses.replace(shown, tools=[*shown.tools[:2], {**shown.tools[2], "n": n}]) for n in range(5)]
+    many = [written(tmp_path / "5.jsonl", variants), file]
+    with pytest.raises(UserError, match=r"d\.jsonl:3: the environment has no tool browse"):
+        read_for(run_of(*many))
     lacking = written(tmp_path / "less.jsonl", [dataclasses.replace(shown, tools=shown.tools[:1])])
     with pytest.raises(UserError, match=r"less\.jsonl:1: it lacks the environment's tool"):
         read_for(run_of(lacking))

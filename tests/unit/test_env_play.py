@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -106,6 +108,46 @@ def test_an_environment_without_oracle_and_demonstrator_says_so_and_two_colons_a
     assert "heard :quit" in shown
 
 
+def test_a_block_of_lines_is_one_action_whatever_it_begins_with(tmp_path: Path) -> None:
+    with_world("Bare", Bare)
+    options = ["--record", str(tmp_path / "all.jsonl"), "--keep-all"]
+    block = ['"""', "one", "", "  :two", '"""', '"""', ":three", '"""', "::four"]
+    run("play", "play-tests/Bare-v0", *options, lines=block)
+    assert actions(tmp_path / "all.jsonl") == [["one\n\n  :two", ":three", ":four"]]
+    call = ['"""', "<tool_call>", '{"name": "open", "arguments":', '{"page": "Naples notes"}}', "</tool_call>", '"""']
+    played(*call, SOLUTION[1], options=["--record", str(tmp_path / "mine.jsonl")])
+    assert [len(each) for each in actions(tmp_path / "mine.jsonl")] == [2]
+    lines: Iterator[Any] = iter(['"""\n', "open\n", KeyboardInterrupt, *(f"{line}\n" for line in SOLUTION)])
+    at_terminal(lambda: spoken(next(lines)), file=tmp_path / "dropped.jsonl")
+    assert actions(tmp_path / "dropped.jsonl") == [list(SOLUTION)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_that_is_closed_loses_no_turn_before(tmp_path: Path, number: signal.Signals) -> None:
+    lines: Iterator[Any] = iter([f"{SOLUTION[0]}\n", number])
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as left:
+        at_terminal(lambda: spoken(next(lines)), file=tmp_path / "all.jsonl", keeps_all=True)
+    assert left.value.code == 128 + number
+    assert actions(tmp_path / "all.jsonl") == [[SOLUTION[0]]]
+    assert signal.getsignal(number) is before
+
+
+def test_what_is_shown_is_as_it_was_written_and_commands_no_terminal() -> None:
+    with_world("Bare", Bare)
+    assert (
+        "heard :smile: [b]x[/b] ?[2Jé\u3000."
+        in run("play", "play-tests/Bare-v0", lines=["::smile: [b]x[/b] \x1b[2Jé\u3000."]).output
+    )
+
+
+def test_bytes_that_are_no_text_are_an_action_that_cannot_be_read() -> None:
+    with_world("Bare", Bare)
+    told = CliRunner().invoke(app, ["play", "play-tests/Bare-v0"], input=b"caf\xe9\none\n").output
+    assert "user: error: an action is a text" in told
+    assert "heard one" in told
+
+
 def test_an_interrupt_drops_a_line_and_a_second_one_in_a_row_leaves(tmp_path: Path) -> None:
     lines: Iterator[Any] = iter([KeyboardInterrupt, f"{SOLUTION[0]}\n", KeyboardInterrupt, f"{SOLUTION[1]}\n"])
     shown = at_terminal(lambda: spoken(next(lines)), file=tmp_path / "mine.jsonl")
@@ -127,6 +169,8 @@ def test_an_environment_that_fails_loses_no_turn_before(tmp_path: Path) -> None:
 def test_a_file_that_cannot_take_the_episode_is_refused_before_it_is_played(tmp_path: Path) -> None:
     played(*SOLUTION, options=["--record", str(tmp_path / "search.jsonl")])
     (tmp_path / "notes.txt").write_text("notes\n")
+    same = run("play", f"turnwise_envs:{SEARCH}", "--record", str(tmp_path / "search.jsonl"))
+    assert same.exit_code == 0
     for name, env_id, problem in (
         ("nowhere/x.jsonl", SEARCH, "x.jsonl: cannot be written"),
         ("notes.txt", SEARCH, "notes.txt:1: Expecting value"),
@@ -214,6 +258,9 @@ def test_demonstrating_nothing_leaves_no_file(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text("mine")
     assert "is there already; name a new file" in str(run("demonstrate", SEARCH, *output).exception)
     assert (tmp_path / "d.jsonl").read_text() == "mine"
+    (tmp_path / "gone").symlink_to("/proc/none.jsonl")
+    unwritable = run("demonstrate", SEARCH, "--output", str(tmp_path / "gone")).exception
+    assert str(unwritable).startswith(f"--output={tmp_path}/gone: cannot be written (No such file")
     nowhere = run("demonstrate", SEARCH, "--output", str(tmp_path / "no" / "d.jsonl")).exception
     assert "there is no folder" in str(nowhere)
 
@@ -233,6 +280,8 @@ def at_terminal(readline: Any, **options: Any) -> str:
 def spoken(item: Any) -> str:
     if item is KeyboardInterrupt:
         raise KeyboardInterrupt
+    if isinstance(item, signal.Signals):
+        os.kill(os.getpid(), item)
     return str(item)
 
 

@@ -21,6 +21,8 @@ from turnwise.errors import BoundaryError, UserError
 from turnwise.records import Task
 from turnwise.tasks import TaskSet, make_env, world_of
 
+FIELD = "--output"
+
 
 class Tally:
     """Where the episodes went; those that were good enough went into `file`."""
@@ -36,7 +38,7 @@ class Tally:
         if demonstration.outcome < self._min_outcome:
             self.num_below += 1
             return
-        append(self._file, demonstration)
+        append(self._file, demonstration, FIELD)
         self.num_kept += 1
         self.num_actions += sum(message["role"] == "assistant" for message in demonstration.messages)
 
@@ -74,7 +76,7 @@ def demonstrate(
         raise UserError("--min-outcome", min_outcome, "is no number", "give a number, such as 1.0")
     if file.exists() or not file.parent.is_dir():
         problem = "is there already" if file.exists() else f"there is no folder {file.parent}"
-        raise UserError("--output", file, problem, "name a new file in a folder that is there")
+        raise UserError(FIELD, file, problem, "name a new file in a folder that is there")
     tasks, env = TaskSet.of(env_id, kwargs, split, seed + SEED_OFFSET), make_env(env_id, kwargs)
     tally = Tally(file, min_outcome)
     try:

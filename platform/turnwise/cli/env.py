@@ -159,4 +159,4 @@ def read_options(options: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
