@@ -23,7 +23,7 @@ MAX_TURNS = 1000
 """An episode that its environment does not end is cut off here."""
 
 SEED_OFFSET = 7_919
-"""Added to a seed where tasks are drawn: demonstrations come from other tasks than those that are trained on."""
+"""Added to a seed where tasks are drawn: where seeds make tasks, demonstrations are of others than training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
