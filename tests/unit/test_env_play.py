@@ -111,7 +111,7 @@ def test_an_environment_without_oracle_and_demonstrator_says_so_and_two_colons_a
 def test_a_block_of_lines_is_one_action_whatever_it_begins_with(tmp_path: Path) -> None:
     with_world("Bare", Bare)
     options = ["--record", str(tmp_path / "all.jsonl"), "--keep-all"]
-    block = ['"""', "one", "", "  :two", '"""', '"""', ":three", '"""', "::four"]
+    block = ['"""', " ", '"""', '"""', "one", "", "  :two", '"""', '"""', ":three", '"""', "::four"]
     run("play", "play-tests/Bare-v0", *options, lines=block)
     assert actions(tmp_path / "all.jsonl") == [["one\n\n  :two", ":three", ":four"]]
     call = ['"""', "<tool_call>", '{"name": "open", "arguments":', '{"page": "Naples notes"}}', "</tool_call>", '"""']

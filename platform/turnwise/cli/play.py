@@ -81,11 +81,10 @@ class Player:
         for line in self._typed():
             if line is None:
                 block = None
-            elif line.strip() == BLOCK and block is None:
-                block = []
-            elif line.strip() == BLOCK and block is not None:
-                text, block = "\n".join(block), None
-                yield f":{text}" if text.startswith(":") else text
+            elif line.strip() == BLOCK:
+                text, block = "\n".join(block or ()), [] if block is None else None
+                if text.strip():
+                    yield f":{text}" if text.startswith(":") else text
             elif block is not None:
                 block.append(line)
             elif line.strip():
