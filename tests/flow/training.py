@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from turnwise.config import Loaded, load_config
+from turnwise.config import load_config
 from turnwise.store.store import Store
 from turnwise.train import train
 
@@ -39,17 +39,13 @@ def words(settings: dict[str, Any]) -> list[str]:
 
 def small_run(address: str, folder: Path, name: str = "run", **changes: Any) -> dict[str, Any]:
     """Train and return the summary; `__` in a keyword stands for a dot."""
-    return train(small(address, folder, name, **changes))
-
-
-def small(address: str, folder: Path, name: str = "run", **changes: Any) -> Loaded:
     settings = {**SMALL, "name": name, "runs_dir": str(folder), "ray.address": address}
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
     for switch in ("sft.steps", "eval.tasks"):  # what a key has no effect without
         section = switch.split(".")[0] + "."
         if not settings[switch]:
             settings = {key: value for key, value in settings.items() if key == switch or not key.startswith(section)}
-    return load_config(None, words(settings))
+    return train(load_config(None, words(settings)))
 
 
 def entries(run: Path) -> list[dict[str, Any]]:
