@@ -116,7 +116,7 @@ class ShopEnv(PageEnv):
         port = served(self._shop) if self._is_in_browser else None
         host = "127.0.0.1" if port is None else f"127.0.0.1:{port}"
         settings = Settings(network=(host,) if port else (), action_s=0.2, load_s=30.0, width=800, height=4000)
-        self.open(settings, options, partial(self._deeds.goto, url=f"http://{host}/enter/{self._visit}"))
+        self.open(settings, options, partial(self._deeds.enter, url=f"http://{host}/enter/{self._visit}"))
         return self.begun(self._goal.brief if self._is_brief else f"task: {self._goal.text}")
 
     @tool

@@ -28,7 +28,7 @@ class Mistakes:
     wrong_product: float = 0.1  # a product: another one of the results
     wrong_option: float = 0.1  # an option: another one of the page
     hasty: float = 0.1  # options: leaves those out that are not chosen yet
-    careless: float = 0.5  # a wrong basket: goes on with it
+    careless: float = 0.8  # a wrong product, option or basket: goes on with it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +46,13 @@ class Scene:
     def is_on_product(self) -> bool:
         """Whether the page is of a product that would do."""
         return self.path.removeprefix(_PRODUCT) in map(str, self.goal.fitting) and self.path.startswith(_PRODUCT)
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether the page is of another product, or has something chosen that is not wanted."""
+        chosen = {row.name for row in self.rows if row.role == "radio" and "checked" in row.states}
+        is_other = self.path.startswith(_PRODUCT) and not self.is_on_product
+        return is_other or not chosen <= set(self.goal.options.values())
 
     @property
     def links(self) -> list[Row]:
@@ -130,6 +137,8 @@ def _errors(scene: Scene, mistakes: Mistakes, words: Sequence[str]) -> list[tupl
     if scene.basket:
         following = scene.clicks({"/checkout": "Order", "/basket": "Checkout"}.get(scene.path, "Basket"))
         return [] if scene.goal.is_met_by(scene.basket) else [(mistakes.careless, following)]
+    if scene.is_astray:
+        return [(mistakes.careless, scene.clicks("Add"))]
     if scene.is_on_product and scene.unset:
         others = [f"click {row.bid}" for row in scene.rows if row.role == "radio" and row not in scene.unset]
         return [(mistakes.wrong_option, others), (mistakes.hasty, scene.clicks("Add"))]

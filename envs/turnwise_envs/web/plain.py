@@ -137,10 +137,10 @@ class PlainSession:
         }
         return next((refuse(bid, reason) for reason, holds in reasons.items() if holds), element)
 
-    def go(self, url: str, *, method: str = "GET", body: str = "") -> None:
-        """Load a page of the site, which is a new one in the history unless it is the open one."""
+    def go(self, url: str, *, method: str = "GET", body: str = "", is_form: bool = False) -> None:
+        """Load a page of the site, a new one in the history unless a link on the open one leads to itself."""
         wanted = urldefrag(urljoin(self.url, url))[0]
-        is_same = bool(self.history) and wanted == self.url
+        is_same = bool(self.history) and wanted == self.url and not is_form
         found = self._load(wanted, method, body)
         self.history[self.place + (not is_same) :] = [found]
         self.place = len(self.history) - 1
@@ -159,9 +159,9 @@ class PlainSession:
         said = "&".join(f"{_spelt(name)}={_spelt(value)}" for name, value in pairs)
         target = urljoin(self.url, form.attributes.get("action", "") or self.url)
         if form.attributes.get("method", "").casefold() == "post":
-            self.go(target, method="POST", body=said)
+            self.go(target, method="POST", body=said, is_form=True)
         else:
-            self.go(f"{target.partition('#')[0].partition('?')[0]}?{said}")
+            self.go(f"{target.partition('#')[0].partition('?')[0]}?{said}", is_form=True)
 
     def owner(self, control: Element) -> Element | None:
         """Return the form that a control belongs to."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _CONTROLS = frozenset(("a", "button", "input", "select", "textarea"))
 
 
-async def goto(session: PlainSession, url: str) -> None:
-    """Load a page of the site."""
+async def enter(session: PlainSession, url: str) -> None:
+    """Load the first page of the site."""
     session.go(url)
 
 

@@ -1,0 +1,195 @@
+"""Pages without a browser: rows as the browser has them, forms, cookies, the history, and what cannot be done."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from web_pieces import SiteEnv, needs_browser, one_browser, site
+
+from turnwise.errors import EnvError
+from turnwise_envs.web import plain_deeds
+from turnwise_envs.web.markup import Document
+from turnwise_envs.web.plain import PlainSession, ask, run
+from turnwise_envs.web.reading import read
+from turnwise_envs.web.session import View
+
+PAGES = {
+    "form": """<title>Form</title><h1>A <b>form</b></h1><div style="display:none">hidden</div><p hidden>hidden</p>
+    <form><label>Name <input name="name"></label><label for="c">Colour</label>
+    <select id="c"><option>Red<option>Blue</select><select multiple><option selected>1<option selected>2</select>
+    <label><input type="checkbox" checked> Agreed</label><input type="radio" aria-label="Big" checked>
+    <textarea placeholder="Words">
+two  words &amp; "more"</textarea><input readonly value="fixed"><input type="hidden" value="h"><input type="search">
+    <button disabled>Later</button><input type="submit" value="Send"><button title="t"></button></form>""",
+    "words": """<p>Some <b>bold</b> text and <a href="/other">a <i>link</i></a>.<br>More<p>Next one
+    <ul><li>one<li>two <small>small</small><li><a href="/x">three</a> and <em>more</em></ul>
+    <dl><dt>term<dd>said</dl><a>no link</a><a href="/empty" class="icon home"></a><span role="tab"
+    aria-selected="true" aria-expanded="false">One</span><blockquote>said &lt;so&gt;&nbsp;twice</blockquote>""",
+    "tables": """<table><caption>All</caption><tr><th>Size<td>Big<tr><td>Pick<td><button>this</button>
+    <tr><td><tr><td>one</table><div tabindex="0" id="pad">press me</div><div tabindex="0" class="icon"></div>
+    <fieldset><legend>Of</legend><label for="r">R</label><input id="r" type="radio"></fieldset>
+    <dialog>closed</dialog><dialog open aria-label="D"><p>a</p><p>b</p></dialog><noscript>none</noscript>""",
+    "labels": """<p id="by">By <b>name</b></p><input aria-labelledby="by">
+    <label>Out <select><option>x</select> in</label>
+    <label for="none">nothing</label><label>Two <input type="checkbox"><input aria-label="b"></label>
+    <input type="number" value="3"><input alt="alt" value="v"><h2 role="none">plain <input type="button" value="B"></h2>
+    <div role="alert">now</div><nav><span><button>in</button></span></nav>text at <code>the</code> end""",
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+@needs_browser
+def test_rows_are_those_of_the_browser(name: str, browser: None) -> None:
+    with site(index=PAGES[name]) as pages:
+        env = SiteEnv(pages)
+        env.reset(seed=0)
+        seen = [row.line for row in env.view.rows]
+        env.close()
+    assert [row.line for row in read(Document(PAGES[name]))] == seen
+    assert len(seen) > 10
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[None]:
+    with one_browser():
+        yield
+
+
+def test_a_page_that_is_no_html_at_all_is_read_all_the_same() -> None:
+    for text in (
+        "",
+        "<",
+        "<p",
+        "</p></p>",
+        "<a href=x>" * 300,
+        "<!doctype",
+        "\x00&#0;&nope;",
+        "<select><option",
+        "]]>",
+    ):
+        assert isinstance(read(Document(text)), list)
+
+
+class Pages:
+    """A site of a test's own: pages by path; a request is remembered, and what a function returns is the answer."""
+
+    def __init__(self, **pages: str | Callable[[str, str], Any]) -> None:
+        self.pages, self.asked = pages, list[tuple[str, ...]]()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path, query = scope["path"].strip("/") or "index", scope["query_string"].decode()
+        headers = dict(scope["headers"])
+        body = (await receive())["body"].decode()
+        self.asked.append((scope["method"], path, query, body, headers.get(b"cookie", b"").decode()))
+        page = self.pages[path]
+        status, more, text = (200, [], page) if isinstance(page, str) else page(query, body)
+        fields = [(name.encode(), value.encode()) for name, value in more]
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+
+def visit(pages: Pages) -> Callable[..., View]:
+    session = PlainSession(pages, "http://127.0.0.1")
+
+    def do(deed: Callable[..., Any], *given: Any, **named: Any) -> View:
+        return run(session.turn(lambda one: deed(one, *given, **named)))
+
+    do(plain_deeds.enter, "http://127.0.0.1/")
+    return do
+
+
+FORM = """<form action="/sent?old=1"><input name="a"><input name="off" value="1" disabled><input value="nameless">
+<input type="checkbox" name="b"><input type="radio" name="c" value="x"><input type="radio" name="c" value="y" checked>
+<select name="d"><option value="1">One<option>Two</select><textarea name="e">t</textarea><button name="go" value="1">1
+</button><button name="go" value="2">2</button></form><a href="/">self</a><a href="#top">top</a><p>text</p>"""
+
+
+def test_a_form_sends_what_was_entered_by_the_button_that_was_pressed() -> None:
+    pages = Pages(index=FORM, sent="<p>sent</p>")
+    do = visit(pages)
+    do(plain_deeds.fill, "1", "a b&c ~*é\n")
+    do(plain_deeds.click, "4")
+    do(plain_deeds.click, "5")
+    do(plain_deeds.choose, "7", ["Two"])
+    do(plain_deeds.fill, "10", "x\ny")
+    view = do(plain_deeds.click, "12")
+    assert (view.rows[0].name, view.url.partition("?")[0]) == ("sent", "http://127.0.0.1/sent")
+    assert pages.asked[-1][2] == "a=a+b%26c+%7E*%C3%A9&b=on&c=x&d=Two&e=x%0D%0Ay&go=2"
+    assert do(plain_deeds.travel, is_forward=False).rows[0].value == ""
+
+
+def test_a_posted_form_is_redirected_with_the_cookie_it_was_given() -> None:
+    to = lambda *fields: (303, [("location", "/done"), *fields], "")  # noqa: E731
+    pages = Pages(
+        index='<form method="POST" action="/keep"><input name="a" value="é"><button>k</button></form>',
+        keep=lambda _, body: to(("set-cookie", f"id={len(parse_qsl(body))}; Path=/; HttpOnly")),
+        done='<form method="post" action="/drop"><button>d</button></form>',
+        drop=lambda *_: to(("set-cookie", 'id=""; Max-Age=0')),
+    )
+    do = visit(pages)
+    do(plain_deeds.click, "2")
+    assert pages.asked[-2:] == [("POST", "keep", "", "a=%C3%A9", ""), ("GET", "done", "", "", "id=1")]
+    do(plain_deeds.click, "1")
+    assert pages.asked[-1] == ("GET", "done", "", "", "")
+
+
+def test_the_history_has_a_page_once_if_a_link_on_it_leads_to_itself() -> None:
+    pages = Pages(index='<a href="/next">n</a>', next='<a href="/next">same</a><a href="#x">here</a>')
+    do = visit(pages)
+    for bid in ("1", "1", "2"):
+        view = do(plain_deeds.click, bid)
+    assert [row.states for row in view.rows] == [(), ("focused",)]
+    assert do(plain_deeds.travel, is_forward=False).url == "http://127.0.0.1/"
+    assert do(plain_deeds.travel, is_forward=False).error == "there is nothing to go back to"
+    assert do(plain_deeds.travel, is_forward=True).url == "http://127.0.0.1/next"
+    assert do(plain_deeds.travel, is_forward=True).error == "there is nothing to go forward to"
+
+
+@pytest.mark.parametrize(
+    ("page", "deed", "given", "error"),
+    [
+        ("<a href='/'>a</a>", "click", ("9",), "element 9: it is not on the page"),
+        ("<a href='/'>a</a>", "click", ("0",), "element 0: it is not on the page"),
+        ("<a href='/'>a</a>", "click", ("a1",), "no element a1: name one by its number in brackets"),
+        ("<button disabled>b</button>", "click", ("1",), "element 1: it is disabled"),
+        ("<select><option>o</select>", "click", ("2",), "element 2: choose it with select_option in its list"),
+        ("<select><option>o</select>", "choose", ("1", ["p"]), "no option p; expected one of o"),
+        ("<input>", "choose", ("1", ["p"]), "element 1: it is no list of options"),
+        ("<input readonly value=x>", "fill", ("1", "p"), "element 1: it is read-only"),
+        ("<input type=checkbox>", "fill", ("1", "p"), "element 1: it takes no text"),
+        ("<p>out <a href='/'>in</a></p>", "click", ("1",), "element 1: click what is in it"),
+        ("<a href='http://a.com/'>a</a>", "click", ("1",), "a.com is not among the hosts that can be reached"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_as_in_the_browser(
+    page: str, deed: str, given: tuple[Any, ...], error: str
+) -> None:
+    view = visit(Pages(index=page))(getattr(plain_deeds, deed), *given)
+    assert (view.error, view.url) == (error, "http://127.0.0.1/")
+    assert view.rows
+
+
+def test_a_site_that_redirects_forever_is_left_alone_and_one_that_waits_is_an_error() -> None:
+    pages = Pages(index="<a href='/round'>a</a>", round=lambda *_: (302, [("location", "/round")], ""))
+    assert visit(pages)(plain_deeds.click, "1").error == "the page could not be loaded (ERR_TOO_MANY_REDIRECTS)"
+
+    class Waits:
+        def __await__(self) -> Iterator[None]:
+            yield
+
+    async def slow(*_: Any) -> None:
+        await Waits()
+
+    with pytest.raises(EnvError, match="must answer at once"):
+        ask(slow, "GET", "http://127.0.0.1/")
+
+
+def test_only_one_of_a_group_is_checked_and_of_a_list_chosen() -> None:
+    do = visit(Pages(index=FORM))
+    do(plain_deeds.click, "5")
+    view = do(plain_deeds.choose, "7", ["Two", "1"])
+    marked = [row.bid for row in view.rows if {"checked", "selected"} & set(row.states)]
+    assert marked == ["5", "8"]
+    assert do(plain_deeds.click, "15").rows[4].states == ("checked",)
+    assert not any("focused" in row.states for row in do(plain_deeds.click, "15").rows)
