@@ -141,7 +141,7 @@ class Browsers:
 class Seat:
     """One environment's place at the browsers: a session at a time."""
 
-    deeds = deeds
+    deeds: Any = deeds
 
     def __init__(self, owner: object, *, unsafe_process: bool, recycle: int) -> None:
         """Given back when `owner` is no more, at the latest; UserError where no browser can be confined as asked."""

@@ -213,7 +213,7 @@ class PlainSession:
 class PlainSeat:
     """One environment's place at a site without a browser: a session at a time."""
 
-    deeds = plain_deeds
+    deeds: Any = plain_deeds
     tier: Tier | None = None
 
     def __init__(self, app: App, base: str) -> None:
