@@ -159,7 +159,7 @@ def test_a_demonstrator_who_errs_still_buys_and_often_the_wrong_thing() -> None:
     ends = [play(env, seed)[-1][1].get("outcome") for seed in range(60)]
     bought = [end for end in ends if end is not None]
     assert len(bought) > 50
-    assert 0.5 < sum(end == 1.0 for end in bought) / len(ends) < 0.95
+    assert 0.55 < sum(end == 1.0 for end in bought) / len(ends) < 0.8
 
 
 def test_filters_narrow_what_a_search_found() -> None:
@@ -217,7 +217,7 @@ def test_short_pages_have_words_of_the_lexicon_only() -> None:
                 break
 
 
-def test_visitors_of_one_shop_do_not_see_each_other() -> None:
+def test_visitors_of_one_shop_do_not_see_each_other_and_begin_with_an_empty_basket() -> None:
     first, second = make(), make()
     play(first, 5, until="Checkout")
     second.reset(seed=5)
@@ -225,6 +225,8 @@ def test_visitors_of_one_shop_do_not_see_each_other() -> None:
     assert "nothing in the basket" in second.view.rows[-1].name
     second.close()
     assert len(first._shop.stock.basket(first._visit)) == 1
+    first.reset(seed=5)
+    assert first._shop.stock.basket(first._visit) == []
 
 
 @pytest.mark.parametrize(
