@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from turnwise_envs.shop.env import ShopEnv
 from turnwise_envs.shop.goal import draw_goal
 from turnwise_envs.shop.lexicon import OPTIONS, lexicon_words
 from turnwise_envs.shop.shopper import Mistakes
+from turnwise_envs.shop.stock import Stock
 
 ID = "turnwise/Shop-v0"
 PERFECT = dict.fromkeys(Mistakes.__dataclass_fields__, 0.0)
@@ -121,6 +123,8 @@ def test_the_outcome_is_the_share_that_what_was_bought_meets() -> None:
     assert goal.share([Item(dear, dict(goal.options))]) == pytest.approx((4 - (dear.price > goal.limit)) / 5)
     assert goal.share([Item(other, dict(goal.options))]) == 0.0
     assert goal.share([right, Item(other)]) == 0.5
+    assert goal.share([right, right]) == 0.5
+    assert goal.share([Item(dear, dict(goal.options))] * 2) < 0.5
     assert goal.share([]) == 0.0
 
 
@@ -135,6 +139,52 @@ def test_a_wrong_purchase_is_worth_its_share_and_guidance_says_what_was_wrong() 
     assert last[2]
     assert env.guide() == f"not as wanted: {'colour' if other.name in OPTIONS['colour'] else 'size'}"
     assert not any(name in env.guide() for name in env.gold()["products"])
+
+
+def test_only_an_order_of_one_thing_that_fits_is_worth_all_of_it() -> None:
+    products, rng = draw_catalogue(0, 320), np.random.default_rng(0)
+    stock, worths = Stock(products, page_size=4), []
+    for seed in range(30):
+        goal = draw_goal(np.random.default_rng(seed), products, ("train", "eval")[seed % 2], seed % 3)
+        near = [*list(goal.fitting.values()) * 8, *(one for one in products if one.kind[:2] == goal.kind[:2])]
+        for _ in range(20):
+            for _ in range(rng.integers(1, 3)):
+                chosen = goal.options if rng.random() < 0.8 else dict(list(goal.options.items())[1:])
+                stock.add("v", near[rng.integers(len(near))], chosen)
+            stock.order("v")
+            bought = stock.bought("v")
+            fits = len(bought) == 1 and bought[0].product.number in goal.fitting and bought[0].chosen == goal.options
+            worths.append(goal.share(bought))
+            assert (worths[-1] == 1.0) == fits == goal.is_met_by(bought)
+            assert 0.0 <= worths[-1] <= 1.0 / len(bought)
+            stock.forget("v")
+    assert 50 < worths.count(1.0) < 300
+
+
+def test_two_of_what_was_wanted_are_half_as_good_and_guidance_is_for_those_who_failed() -> None:
+    env = make(num_options=0)
+    play(env, 5, until="Checkout")
+    assert env.step("go_back")[4]["is_valid"]
+    for name in ("Add", "Checkout", "Order"):
+        last = env.step(f"click {named(env, name)}")
+    assert [(event.channel, event.value) for event in last[4]["events"]] == [("outcome", 0.5)]
+    assert env.guide() == "not as wanted: more than one thing"
+    play(env, 5)
+    assert env.guide() is None
+
+
+def test_a_visitor_may_be_forgotten_in_the_middle_of_anothers_query() -> None:
+    stock, done = Stock(draw_catalogue(0, 160), page_size=4), threading.Event()
+    gone = iter([lambda _: stock.forget("gone")])
+
+    def ask() -> None:
+        stock._base.set_trace_callback(lambda text: next(gone, str)(text))
+        stock.basket("here")
+        stock._base.set_trace_callback(None)
+        done.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert done.wait(10)
 
 
 def _is_same_kind(first: str, second: str) -> bool:

@@ -7,10 +7,13 @@ from urllib.parse import parse_qsl
 import pytest
 from web_pieces import SiteEnv, needs_browser, one_browser, site
 
+from turnwise.env import tool
 from turnwise.errors import EnvError
 from turnwise_envs.web import plain_deeds
 from turnwise_envs.web.markup import Document
+from turnwise_envs.web.page import Viewing
 from turnwise_envs.web.plain import PlainSession, ask, run
+from turnwise_envs.web.plain_page import PlainPageEnv
 from turnwise_envs.web.reading import read
 from turnwise_envs.web.session import View
 
@@ -35,6 +38,13 @@ two  words &amp; "more"</textarea><input readonly value="fixed"><input type="hid
     <label for="none">nothing</label><label>Two <input type="checkbox"><input aria-label="b"></label>
     <input type="number" value="3"><input alt="alt" value="v"><h2 role="none">plain <input type="button" value="B"></h2>
     <div role="alert">now</div><nav><span><button>in</button></span></nav>text at <code>the</code> end""",
+    "hidden": """<button>Add<span hidden> two</span> one<br>more<div>below</div><img alt="picture"></button>
+    <a href="/">To<b style="display:none"> nothing</b><script>0</script></a><p>A<small hidden>B</small>C</p>
+    <h2>Top <i style="visibility:hidden">no</i></h2><div style="visibility:hidden">gone<button>gone</button></div>
+    <ul hidden><li><a href="/">gone</a></ul><label hidden>gone <input></label><label>L <input hidden></label>
+    <table><tr><td>Seen<td hidden>gone</table><input placeholder="P" title="T"><a href="/" hidden>gone</a>
+    <button style="DISPLAY: none">gone</button><div><p>said</p></div><label>Kept <input></label>
+    <h3>End</h3><h4>Over</h4>""",
 }
 
 
@@ -67,8 +77,10 @@ def test_a_page_that_is_no_html_at_all_is_read_all_the_same() -> None:
         "\x00&#0;&nope;",
         "<select><option",
         "]]>",
+        "<div>" * 5000 + "deep",
     ):
         assert isinstance(read(Document(text)), list)
+    assert read(Document("<div>" * 5000 + "deep"))[0].name == "deep"
 
 
 class Pages:
@@ -160,6 +172,9 @@ def test_the_history_has_a_page_once_if_a_link_on_it_leads_to_itself() -> None:
         ("<input type=checkbox>", "fill", ("1", "p"), "element 1: it takes no text"),
         ("<p>out <a href='/'>in</a></p>", "click", ("1",), "element 1: click what is in it"),
         ("<a href='http://a.com/'>a</a>", "click", ("1",), "a.com is not among the hosts that can be reached"),
+        ("<a href='http://[a/'>a</a>", "click", ("1",), "http://[a/ is no address"),
+        ("<form action='http://[a/'><button>b</button></form>", "click", ("1",), "http://[a/ is no address"),
+        ("<input role=switch>", "fill", ("1", "p"), "element 1: it takes no text"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_said_as_in_the_browser(
@@ -181,8 +196,60 @@ def test_a_site_that_redirects_forever_is_left_alone_and_one_that_waits_is_an_er
     async def slow(*_: Any) -> None:
         await Waits()
 
+    async def silent(*_: Any) -> None:
+        pass
+
     with pytest.raises(EnvError, match="must answer at once"):
         ask(slow, "GET", "http://127.0.0.1/")
+    with pytest.raises(EnvError, match="does not answer"):
+        ask(silent, "GET", "http://127.0.0.1/")
+
+
+def test_addresses_are_spelt_as_a_browser_spells_them_and_sites_read_them_as_they_are_meant() -> None:
+    pages = Pages(
+        index="<a href=' /caf\u00e9 au%20lait?q=a b&c=%25#top'>a</a>", **{"caf\u00e9 au lait": "<p>served</p>"}
+    )
+    view = visit(pages)(plain_deeds.click, "1")
+    assert (view.rows[0].name, view.url) == ("served", "http://127.0.0.1/caf%C3%A9%20au%20lait?q=a%20b&c=%25")
+    assert pages.asked[-1][2] == "q=a%20b&c=%25"
+
+
+def test_a_link_that_says_it_is_disabled_is_none_the_less_followed() -> None:
+    view = visit(Pages(index="<a href='/next' disabled>a</a>", next="<p>next</p>"))(plain_deeds.click, "1")
+    assert (view.error, view.rows[0].name) == ("", "next")
+
+
+class Desk(PlainPageEnv):
+    """A site of one form, and a tool of its own."""
+
+    max_turns = 5
+
+    def __init__(self, app: Any, via: str = "http") -> None:
+        super().__init__(app, Viewing(), via=via)
+
+    def begin(self, options: Any) -> Any:
+        self.enter("/", options)
+        return self.begun("")
+
+    def judge(self, view: View) -> bool:
+        return False
+
+    @tool
+    def say(self, text: str) -> str:
+        """Say something."""
+        self.finish()
+        return text
+
+
+def test_an_environment_on_plain_pages_of_ones_own_has_the_tools_that_they_take_and_its_own() -> None:
+    env = Desk(Pages(index="<form><input name=a><button>Send</button></form>"))
+    assert [one["function"]["name"] for one in env.tools] == ["click", "fill", "select_option", "go_back", "say"]
+    env.reset(seed=0)
+    assert env.step("fill 1 | b")[0][0]["content"].startswith('[1] textbox value="b" focused')
+    assert env.step("click 2")[4]["is_valid"]
+    assert env.view.url == "http://127.0.0.1/?a=b"
+    assert env.step("hover 1")[0][0]["content"].startswith("error: unknown tool hover")
+    assert env.step("say done")[2]
 
 
 def test_only_one_of_a_group_is_checked_and_of_a_list_chosen() -> None:

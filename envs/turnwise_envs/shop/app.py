@@ -1,14 +1,13 @@
 """The shop as an ASGI application on Starlette: pages, a cookie for each visit, forms that are answered by redirects.
 
-Handlers wait for nothing, so that an episode may ask the application in its own thread (`web/plain.py`); `served` puts
-it on loopback for browsers. Pages are not to be stored: going back shows a page as it is now.
+Handlers wait for nothing, so that an episode may ask the application in its own thread (`web/plain.py`). Pages are not
+to be stored: going back shows a page as it is now.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import socket
 import threading
 from importlib.util import find_spec
 from typing import Any
@@ -22,6 +21,8 @@ from turnwise_envs.shop.stock import Query, Stock
 COOKIE = "visit"
 MAX_BODY = 10_000
 """Bytes of a form."""
+
+_building = threading.Lock()
 
 
 class Shop:
@@ -103,32 +104,14 @@ class Shop:
 
 def shop(catalogue: int, num_products: int, *, is_compact: bool) -> Shop:
     """Return this process's shop with these products; the first time it is set up."""
-    return _shop(os.getpid(), catalogue, num_products, is_compact)
-
-
-def served(found: Shop) -> int:
-    """Return the port where a shop is open to browsers; the first time a server is started. UserError without one."""
-    if find_spec("uvicorn") is None:
-        problem, remedy = "uvicorn, which serves the shop to browsers, is not installed", 'pip install "turnwise[shop]"'
-        raise UserError("env.kwargs.via", "browser", problem, remedy)
-    return _served(os.getpid(), found)
+    with _building:
+        return _shop(os.getpid(), catalogue, num_products, is_compact)
 
 
 @functools.cache
 def _shop(process: int, catalogue: int, num_products: int, is_compact: bool) -> Shop:
     stock = Stock(draw_catalogue(catalogue, num_products), page_size=4 if is_compact else 8)
     return Shop(stock, Pages(is_compact=is_compact))
-
-
-@functools.cache
-def _served(process: int, found: Shop) -> int:
-    import uvicorn
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(found.app, log_level="critical", access_log=False, ws="none", lifespan="off")
-    server = uvicorn.Server(config)
-    threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="shop", daemon=True).start()
-    return int(listener.getsockname()[1])
 
 
 def _page(text: str, status: int = 200) -> Any:

@@ -4,7 +4,7 @@ A task is drawn from its seed: a kind of product, options and a limit on the pri
 Search, open a product, choose its options, put it into the basket, check out; an order ends the episode. Rewards:
 
 - `outcome`, at the order: the share of attributes, options and price that what was bought meets, 0 for another
-  category, the mean if several things were bought (WebShop's reward);
+  category (WebShop's reward); of several things bought the best one's, over their number;
 - `progress`, for reaching for the first time what the way leads over: results that list a product which would do, its
   page, each wanted option, the right basket, the checkout with it; its share of all of them;
 - `format`, -1 for an action that cannot be carried out.
@@ -16,7 +16,6 @@ import secrets
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -24,28 +23,25 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from turnwise.env import tool
-from turnwise.errors import InvalidAction, UserError
+from turnwise.errors import InvalidAction
 from turnwise.records import Message
-from turnwise_envs.arguments import one_of, read_mistakes, truth, whole
-from turnwise_envs.shop.app import served, shop
+from turnwise_envs.arguments import read_mistakes, truth, whole
+from turnwise_envs.shop.app import shop
 from turnwise_envs.shop.catalogue import KINDS, MOST
 from turnwise_envs.shop.goal import Goal, draw_goal
 from turnwise_envs.shop.lexicon import OPTIONS
 from turnwise_envs.shop.shopper import Mistakes, Scene, demonstrated, helpful, num_marks
 from turnwise_envs.shop.stock import Query
-from turnwise_envs.web.page import PageEnv, Viewing
-from turnwise_envs.web.plain import PlainSeat
-from turnwise_envs.web.session import Settings, View
+from turnwise_envs.web.page import Viewing
+from turnwise_envs.web.plain_page import PlainPageEnv
+from turnwise_envs.web.session import View
 
-TOOLS = ("click", "fill", "select_option", "go_back")
 MAX_TYPED = 100
 LOOKED_THROUGH = 3
 """Pages of results on which what would do may stand."""
 
-_ADDRESS = "http://127.0.0.1"
 
-
-class ShopEnv(PageEnv):
+class ShopEnv(PlainPageEnv):
     """Buy a product."""
 
     needs = "starlette; via=browser: Chromium, bubblewrap, playwright, uvicorn"
@@ -93,13 +89,9 @@ class ShopEnv(PageEnv):
         whole("num_products", num_products, len(KINDS), MOST)
         self._num_options = whole("num_options", num_options, 0, len(OPTIONS))
         self._is_brief, self._mistakes = compact, read_mistakes(Mistakes, mistakes)
-        self._is_in_browser = one_of("via", via, ("http", "browser")) == "browser"
         self._shop = shop(catalogue, num_products, is_compact=compact)
-        if not self._is_in_browser:
-            _check_without_browser(viewing)
-        super().__init__(viewing, render_mode, None if self._is_in_browser else PlainSeat(self._shop.app, _ADDRESS))
+        super().__init__(self._shop.app, viewing, render_mode, via=via)
         self.max_turns = whole("max_turns", max_turns, 1, 1000)
-        self._offer({name: self._tools[name] for name in TOOLS})
         self._visit = secrets.token_hex(8)
         self._goal = Goal(kind=KINDS[0], options={}, limit=0, fitting={})
         self._reached: set[str] = set()
@@ -113,16 +105,8 @@ class ShopEnv(PageEnv):
         self._goal = draw_goal(self.np_random, products, split, self._num_options)
         self._reached, self._wrongs = set(), []
         self._shop.stock.forget(self._visit)
-        port = served(self._shop) if self._is_in_browser else None
-        host = "127.0.0.1" if port is None else f"127.0.0.1:{port}"
-        settings = Settings(network=(host,) if port else (), action_s=0.2, load_s=30.0, width=800, height=4000)
-        self.open(settings, options, partial(self._deeds.enter, url=f"http://{host}/enter/{self._visit}"))
+        self.enter(f"/enter/{self._visit}", options)
         return self.begun(self._goal.brief if self._is_brief else f"task: {self._goal.text}")
-
-    @tool
-    def click(self, bid: str) -> str:  # type: ignore[override]
-        """Click an element."""
-        return self.perform(lambda session: self._deeds.click(session, bid))
 
     @tool
     def fill(self, bid: str, text: str) -> str:
@@ -130,11 +114,6 @@ class ShopEnv(PageEnv):
         if len(text) > MAX_TYPED or not text.isprintable():
             raise InvalidAction(f"fill needs text to be a line of at most {MAX_TYPED} characters that can be printed")
         return super().fill(bid, text)
-
-    @tool
-    def go_back(self) -> str:
-        """Go back to the page before."""
-        return self.perform(lambda session: self._deeds.travel(session, is_forward=False))
 
     def judge(self, view: View) -> bool:
         """Reward what was reached for the first time, and what was ordered."""
@@ -182,8 +161,10 @@ class ShopEnv(PageEnv):
         names = [product.name for product in goal.fitting.values()]
         return {"question": goal.text, "answer": names[0], "wanted": wanted, "products": names}
 
-    def guide(self) -> str:
+    def guide(self) -> str | None:
         """Return which constraints what was bought does not meet, or how far the attempt came; no product's name."""
+        if self._goal.is_met_by(self._shop.stock.bought(self._visit)):
+            return None
         if self._wrongs:
             return f"not as wanted: {', '.join(self._wrongs)}"
         steps = ["listed", "opened", *self._goal.options.values(), "basket", "checkout"]
@@ -216,12 +197,3 @@ class ShopEnv(PageEnv):
         """Whether a search finds what would do, on this page of its results or one of the next ones."""
         pages = (replace(query, page=query.page + further) for further in range(LOOKED_THROUGH))
         return any(one.number in self._goal.fitting for page in pages for one in self._shop.stock.search(page)[0])
-
-
-def _check_without_browser(viewing: Viewing) -> None:
-    """UserError for an option that has no effect without a browser."""
-    plain = Viewing()
-    for name in ("coordinates", "screenshots", "recycle", "unsafe_process"):
-        value = getattr(viewing, name)
-        if value != getattr(plain, name):
-            raise UserError(f"env.kwargs.{name}", value, "has no effect without a browser", "set via=browser too")

@@ -50,8 +50,11 @@ class Goal:
         return [name for name, is_met in meets.items() if not is_met]
 
     def share(self, items: Sequence[Item]) -> float:
-        """Return the share of attributes, options and price met, 0 for another category; the mean over all bought."""
-        return sum(map(self._share, items)) / len(items) if items else 0.0
+        """Return the share of attributes, options and price met, 0 for another category.
+
+        Of several things bought the best one counts, over their number, so that only an order of the one thing is 1.
+        """
+        return max(map(self._share, items)) / len(items) if items else 0.0
 
     def is_met_by(self, items: Sequence[Item]) -> bool:
         """Whether this is it, and nothing else."""

@@ -52,7 +52,7 @@ class Stock:
         """`page_size`: products on a page of results."""
         self.products = {product.number: product for product in products}
         self.page_size = page_size
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a visitor may be forgotten by the garbage collector, in the middle of a query
         self._base = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
         self._base.executescript(_SCHEMA)
         rows = [(one.number, one.kind[1], one.price) for one in products]

@@ -17,6 +17,7 @@ def words(text: str) -> frozenset[str]:
 
 
 VOID = words("area base br col embed hr img input link meta source track wbr")
+DISABLEABLE = words("button fieldset input optgroup option select textarea")
 LABELABLE = words("button input meter output progress select textarea")
 
 _BLOCKS = "address article aside div dl fieldset footer form h1 h2 h3 h4 h5 h6 header hr main nav ol p section table ul"
@@ -30,17 +31,21 @@ _ENDS = {
 }
 """Open elements that the beginning of another one ends."""
 
+_MAX_DEPTH = 200
+"""Elements within each other; what is deeper stands beside the last of them, as it does in browsers at 512."""
+
 _UNDRAWN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
 
 class Element:
     """One element, with what has been entered into it."""
 
-    __slots__ = ("attributes", "checked", "children", "parent", "selected", "tag", "value")
+    __slots__ = ("attributes", "checked", "children", "depth", "parent", "selected", "tag", "value")
 
     def __init__(self, tag: str, attributes: dict[str, str], parent: Element | None) -> None:
         """Begin one without children."""
         self.tag, self.attributes, self.parent = tag, attributes, parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
         self.children: list[Element | str] = []
         self.value = attributes.get("value", "")
         self.checked, self.selected = "checked" in attributes, "selected" in attributes
@@ -49,6 +54,12 @@ class Element:
     def kind(self) -> str:
         """The type of an input or a button."""
         return self.attributes.get("type", "submit" if self.tag == "button" else "text").casefold()
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether it cannot be used."""
+        is_set = self.tag in DISABLEABLE and "disabled" in self.attributes
+        return is_set or self.attributes.get("aria-disabled") == "true"
 
     @property
     def elements(self) -> list[Element]:
@@ -144,7 +155,7 @@ class _Builder(HTMLParser):
         given = {name: value or "" for name, value in reversed(attrs)}  # of two alike the first one counts
         element = Element(tag, given, self._open)
         self._open.children.append(element)
-        if tag not in VOID:
+        if tag not in VOID and element.depth < _MAX_DEPTH:
             self._open = element
 
     def handle_endtag(self, tag: str) -> None:

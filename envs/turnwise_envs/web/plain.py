@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any, TypeVar
-from urllib.parse import quote_plus, urldefrag, urljoin, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urldefrag, urljoin, urlsplit
 
 from turnwise.errors import EnvError, InvalidAction
 from turnwise.sandbox import Tier
 from turnwise_envs.web import plain_deeds
-from turnwise_envs.web.markup import Document, Element, words
-from turnwise_envs.web.reading import read
+from turnwise_envs.web.markup import Document, Element
+from turnwise_envs.web.reading import FIELDS, read, role_of
 from turnwise_envs.web.session import BID, Settings, View, refuse
 
 Value = TypeVar("Value")
@@ -26,9 +26,6 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 MAX_HOPS = 10
 """Redirects, one after the other."""
-
-_UNTYPED = words("button checkbox color file hidden image radio range reset submit")
-"""Kinds of inputs that take no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ def ask(app: App, method: str, url: str, headers: Sequence[tuple[str, str]] = ()
         "http_version": "1.1",
         "method": method,
         "scheme": parts.scheme,
-        "path": parts.path or "/",
+        "path": unquote(parts.path) or "/",
         "raw_path": (parts.path or "/").encode(),
         "query_string": parts.query.encode(),
         "root_path": "",
@@ -70,7 +67,9 @@ def ask(app: App, method: str, url: str, headers: Sequence[tuple[str, str]] = ()
         said.append(message)
 
     run(_awaited(app(scope, receive, send)))
-    start = next(message for message in said if message["type"] == "http.response.start")
+    start = next((message for message in said if message["type"] == "http.response.start"), None)
+    if start is None:
+        raise EnvError(f"the site does not answer {url[:80]}")
     return Answer(
         start["status"],
         [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]],
@@ -127,10 +126,10 @@ class PlainSession:
         if element is None:
             refuse(bid, "it is not on the page")
         given, tag = element.attributes, element.tag
-        takes_text = tag == "textarea" or (tag == "input" and element.kind not in _UNTYPED)
+        takes_text = tag == "textarea" or (tag == "input" and role_of(element) in FIELDS)
         reasons = {
             "choose it with select_option in its list": tag == "option",
-            "it is disabled": "disabled" in given or given.get("aria-disabled") == "true",
+            "it is disabled": element.is_disabled,
             "it takes no text": kind == "text" and not takes_text,
             "it is read-only": kind == "text" and "readonly" in given,
             "it is no list of options": kind == "list" and tag != "select",
@@ -139,7 +138,7 @@ class PlainSession:
 
     def go(self, url: str, *, method: str = "GET", body: str = "", is_form: bool = False) -> None:
         """Load a page of the site, a new one in the history unless a link on the open one leads to itself."""
-        wanted = urldefrag(urljoin(self.url, url))[0]
+        wanted = urldefrag(self._address(url))[0]
         is_same = bool(self.history) and wanted == self.url and not is_form
         found = self._load(wanted, method, body)
         self.history[self.place + (not is_same) :] = [found]
@@ -157,7 +156,7 @@ class PlainSession:
         """Send a form by one of its buttons."""
         pairs = [pair for control in self.document.root.below() for pair in self._entered(control, form, sender)]
         said = "&".join(f"{_spelt(name)}={_spelt(value)}" for name, value in pairs)
-        target = urljoin(self.url, form.attributes.get("action", "") or self.url)
+        target = form.attributes.get("action", "") or self.url
         if form.attributes.get("method", "").casefold() == "post":
             self.go(target, method="POST", body=said, is_form=True)
         else:
@@ -167,6 +166,13 @@ class PlainSession:
         """Return the form that a control belongs to."""
         named = control.attributes.get("form")
         return self.document.named(named) if named else control.above("form")
+
+    def _address(self, url: str, base: str = "") -> str:
+        """Return where a link on a page leads, spelt as a browser spells it; InvalidAction for what is no address."""
+        try:
+            return quote(urljoin(base or self.url, url.strip()), safe="!#$%&'()*+,/:;=?@[]~")
+        except ValueError:
+            raise InvalidAction(f"{url[:80]} is no address") from None
 
     def _load(self, url: str, method: str = "GET", body: str = "") -> str:
         """Open a page and return its address, which redirects may have changed."""
@@ -184,7 +190,7 @@ class PlainSession:
             if answer.status not in (301, 302, 303, 307, 308) or not answer.header("location"):
                 self.document = Document(answer.body.decode(errors="replace"))
                 return url
-            url = urljoin(url, answer.header("location")[0])
+            url = self._address(answer.header("location")[0], url)
             if answer.status < 307:
                 method, body = "GET", ""
         raise InvalidAction("the page could not be loaded (ERR_TOO_MANY_REDIRECTS)")

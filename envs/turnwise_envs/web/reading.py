@@ -25,7 +25,7 @@ _LEAVES = words(
     "button link checkbox radio switch tab menuitem menuitemcheckbox menuitemradio option treeitem img textbox "
     "searchbox slider spinbutton file canvas iframe"
 )
-_FIELDS = words("textbox searchbox slider spinbutton combobox")
+FIELDS = words("textbox searchbox slider spinbutton combobox")
 _ROLES = {
     **dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), "heading"),
     "button": "button", "summary": "button", "textarea": "textbox", "img": "img", "dialog": "dialog", "tr": "row",
@@ -139,7 +139,7 @@ class _Reading:
         own = ""
         if element.tag in ("input", "select", "textarea"):
             own = element.value if role == "button" else ""
-        elif _is_leaf(element, role) and role not in _FIELDS:
+        elif _is_leaf(element, role) and role not in FIELDS:
             own = _text(element)
         names = [
             given.get("aria-label", ""),
@@ -153,8 +153,7 @@ class _Reading:
     def _states(self, element: Element, role: str) -> list[str]:
         given, tag = element.attributes, element.tag
         said = {name: given.get(f"aria-{name}", "") for name in ("checked", "selected", "expanded", "pressed")}
-        is_disabled = tag in (*_CONTROLS, "option", "optgroup", "fieldset") and "disabled" in given
-        value = element.value[:_MAX_TEXT] if role in _FIELDS and tag in ("input", "textarea") else ""
+        value = element.value[:_MAX_TEXT] if role in FIELDS and tag in ("input", "textarea") else ""
         states = {
             f"value={json.dumps(value, ensure_ascii=False)}": bool(value),
             "checked": (tag == "input" and element.checked) or said["checked"] == "true",
@@ -162,7 +161,7 @@ class _Reading:
             "expanded": said["expanded"] == "true",
             "collapsed": said["expanded"] not in ("", "true"),
             "pressed": said["pressed"] == "true",
-            "disabled": is_disabled or given.get("aria-disabled") == "true",
+            "disabled": element.is_disabled,
             "readonly": tag in ("input", "textarea") and "readonly" in given,
             "multiline": tag == "textarea",
             "focused": element is self._document.focused,
