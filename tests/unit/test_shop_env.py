@@ -1,19 +1,19 @@
-"""The shop: tasks, their rewards, the way to a purchase, and that it is the same with a browser and without."""
+"""The shop: tasks, their rewards, and the way to a purchase; `test_web_plain.py` has it in a browser too."""
 
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from web_pieces import needs_browser, one_browser
 
 from turnwise.env.conformance import MALFORMED, validate
 from turnwise.errors import UserError
 from turnwise.tasks import make_env, world_of
+from turnwise_envs.shop.app import shop
 from turnwise_envs.shop.catalogue import KINDS, Item, draw_catalogue, is_for
 from turnwise_envs.shop.env import ShopEnv
 from turnwise_envs.shop.goal import draw_goal
@@ -55,23 +55,24 @@ def test_it_keeps_the_contract(kwargs: dict[str, Any]) -> None:
 
 
 def test_two_hundred_episodes_of_valid_and_malformed_actions_go_without_an_exception() -> None:
-    envs = [make(mistakes=None), make(compact=True, num_options=1, mistakes=None)]
-    rng, valid, ends = np.random.default_rng(0), 0, 0
+    envs = [make(mistakes=None, max_turns=10), make(compact=True, num_options=1, mistakes=None, max_turns=10)]
+    rng, valid, ends, ordered = np.random.default_rng(0), 0, 0, 0
     for number in range(200):
         env = envs[number % 2]
         env.reset(seed=number, options={"split": ("train", "eval")[number // 2 % 2]})
-        for _ in range(20):
+        for _ in range(10):
             bid, draw = rng.choice([row.bid for row in env.view.rows]), rng.random()
             moves = [f"click {bid}", f"click {bid}", f"fill {bid} | wool bag", f"select_option {bid} | wool"]
-            right = env.demonstrate(rng) if draw > 0.8 else moves[rng.integers(len(moves))]
+            right = env.demonstrate(rng) if draw > 0.4 else moves[rng.integers(len(moves))]
             action = MALFORMED[rng.integers(len(MALFORMED))] if draw < 0.2 else right
             *_, terminated, truncated, info = env.step(action)
             valid += info["is_valid"]
             if terminated or truncated:
-                ends += 1
+                ends, ordered = ends + 1, ordered + terminated
                 break
     assert ends == 200
     assert valid > 1000
+    assert ordered > 20
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])
@@ -173,6 +174,12 @@ def test_two_of_what_was_wanted_are_half_as_good_and_guidance_is_for_those_who_f
     assert env.guide() is None
 
 
+def test_threads_that_go_to_one_shop_at_once_share_it() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: shop(11, 1600, is_compact=True), range(4)))
+    assert all(one is found[0] for one in found)
+
+
 def test_a_visitor_may_be_forgotten_in_the_middle_of_anothers_query() -> None:
     stock, done = Stock(draw_catalogue(0, 160), page_size=4), threading.Event()
     gone = iter([lambda _: stock.forget("gone")])
@@ -205,7 +212,7 @@ def test_progress_is_paid_once_and_a_basket_can_be_mended() -> None:
 
 
 def test_a_demonstrator_who_errs_still_buys_and_often_the_wrong_thing() -> None:
-    env = make(mistakes=None)
+    env = make(compact=True, mistakes=None)
     ends = [play(env, seed)[-1][1].get("outcome") for seed in range(60)]
     bought = [end for end in ends if end is not None]
     assert len(bought) > 50
@@ -317,32 +324,3 @@ print([name for name in ("playwright", "uvicorn", "ray", "torch") if name in sys
     for seed in range(20):
         steps += len(play(env, seed))
     assert steps / (time.thread_time() - start) > 100
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[None]:
-    with one_browser():
-        yield
-
-
-@needs_browser
-@pytest.mark.parametrize("compact", [False, True])
-def test_with_a_browser_and_without_an_episode_is_the_same(*, compact: bool, browser: None) -> None:
-    plain, real = (make(compact=compact, via=via, max_turns=25, mistakes=None) for via in ("http", "browser"))
-    assert (plain.sandbox_tier, real.sandbox_tier) == ("none", "bubblewrap")
-    for seed in range(2):
-        rng = np.random.default_rng(seed)
-        assert plain.reset(seed=seed) == real.reset(seed=seed)
-        for place in range(25):
-            action = plain.demonstrate(rng) if place % 3 else _random_move(plain, rng)
-            one, other = plain.step(action), real.step(action)
-            assert one == other, action
-            if one[2]:
-                break
-    real.close()
-
-
-def _random_move(env: ShopEnv, rng: np.random.Generator) -> str:
-    bid, draw = rng.choice([row.bid for row in env.view.rows]), rng.random()
-    others = ("go_back", f"select_option {bid} | wool", 'fill 1 | a<b&"c" ~*é', f"fill {bid} | bag", "click 99")
-    return f"click {bid}" if draw < 0.5 else others[rng.integers(len(others))]

@@ -1,14 +1,16 @@
-"""Pages without a browser: rows as the browser has them, forms, cookies, the history, and what cannot be done."""
+"""Pages without a browser: rows and episodes as in the browser, forms, cookies, the history, what cannot be done."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
+import numpy as np
 import pytest
 from web_pieces import SiteEnv, needs_browser, one_browser, site
 
 from turnwise.env import tool
 from turnwise.errors import EnvError
+from turnwise_envs.shop.env import ShopEnv
 from turnwise_envs.web import plain_deeds
 from turnwise_envs.web.markup import Document
 from turnwise_envs.web.page import Viewing
@@ -48,22 +50,46 @@ two  words &amp; "more"</textarea><input readonly value="fixed"><input type="hid
 }
 
 
-@pytest.mark.parametrize("name", PAGES)
-@needs_browser
-def test_rows_are_those_of_the_browser(name: str, browser: None) -> None:
-    with site(index=PAGES[name]) as pages:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[SiteEnv]:
+    """An environment on a site that has all pages."""
+    with one_browser(), site(index="", **PAGES) as pages:
         env = SiteEnv(pages)
         env.reset(seed=0)
-        seen = [row.line for row in env.view.rows]
+        yield env
         env.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+@needs_browser
+def test_rows_are_those_of_the_browser(name: str, browser: SiteEnv) -> None:
+    assert browser.step(f"goto {browser.home}/{name}")[4]["is_valid"]
+    seen = [row.line for row in browser.view.rows]
     assert [row.line for row in read(Document(PAGES[name]))] == seen
     assert len(seen) > 10
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[None]:
-    with one_browser():
-        yield
+@needs_browser
+@pytest.mark.parametrize("compact", [False, True])
+def test_with_a_browser_and_without_an_episode_of_the_shop_is_the_same(*, compact: bool, browser: SiteEnv) -> None:
+    plain, real = (ShopEnv(compact=compact, via=via, max_turns=25) for via in ("http", "browser"))
+    assert (plain.sandbox_tier, real.sandbox_tier) == ("none", "bubblewrap")
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+        assert plain.reset(seed=seed) == real.reset(seed=seed)
+        for place in range(25):
+            action = plain.demonstrate(rng) if place % 3 else _random_move(plain, rng)
+            one, other = plain.step(action), real.step(action)
+            assert one == other, action
+            if one[2]:
+                break
+    real.close()
+
+
+def _random_move(env: ShopEnv, rng: np.random.Generator) -> str:
+    bid, draw = rng.choice([row.bid for row in env.view.rows]), rng.random()
+    others = ("go_back", f"select_option {bid} | wool", 'fill 1 | a<b&"c" ~*é', f"fill {bid} | bag", "click 99")
+    return f"click {bid}" if draw < 0.5 else others[rng.integers(len(others))]
 
 
 def test_a_page_that_is_no_html_at_all_is_read_all_the_same() -> None:

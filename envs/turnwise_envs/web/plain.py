@@ -156,7 +156,7 @@ class PlainSession:
         """Send a form by one of its buttons."""
         pairs = [pair for control in self.document.root.below() for pair in self._entered(control, form, sender)]
         said = "&".join(f"{_spelt(name)}={_spelt(value)}" for name, value in pairs)
-        target = form.attributes.get("action", "") or self.url
+        target = self._address(form.attributes.get("action", "") or self.url)
         if form.attributes.get("method", "").casefold() == "post":
             self.go(target, method="POST", body=said, is_form=True)
         else:

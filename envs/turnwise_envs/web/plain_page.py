@@ -44,7 +44,7 @@ class PlainPageEnv(PageEnv):
     def enter(self, path: str, options: Mapping[str, Any]) -> View:
         """Begin an episode at a path of the site, where there is nothing to go back to."""
         host = f"{HOST}:{served(self._app)}" if self._is_in_browser else HOST
-        settings = Settings(network=(host,), action_s=0.2, load_s=30.0, width=800, height=4000)
+        settings = Settings(network=(host,), action_s=0.0, rest_s=30.0, load_s=30.0, width=800, height=4000)
         return self.open(settings, options, partial(self._deeds.enter, url=f"http://{host}{path}"))
 
     @tool

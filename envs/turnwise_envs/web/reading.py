@@ -6,11 +6,10 @@ frames, drawings, editable paragraphs, and where things are; of a picture there 
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from turnwise_envs.web.markup import Document, Element, words
-from turnwise_envs.web.tree import Row, rows_of
+from turnwise_envs.web.tree import Row, quoted, rows_of
 
 _INLINE = words(
     "abbr b bdi bdo big br cite code del dfn em font i ins kbd label mark q s samp small span strong sub sup time tt u "
@@ -155,7 +154,7 @@ class _Reading:
         said = {name: given.get(f"aria-{name}", "") for name in ("checked", "selected", "expanded", "pressed")}
         value = element.value[:_MAX_TEXT] if role in FIELDS and tag in ("input", "textarea") else ""
         states = {
-            f"value={json.dumps(value, ensure_ascii=False)}": bool(value),
+            f"value={quoted(value)}" if value else "": bool(value),
             "checked": (tag == "input" and element.checked) or said["checked"] == "true",
             "selected": (role == "option" and element.selected) or said["selected"] == "true",
             "expanded": said["expanded"] == "true",

@@ -15,6 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+quoted = json.JSONEncoder(ensure_ascii=False).encode
+"""A text as it stands in a row."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -30,7 +33,7 @@ class Row:
     @property
     def line(self) -> str:
         """The row as it is read."""
-        name = [json.dumps(self.name, ensure_ascii=False)] if self.name else []
+        name = [quoted(self.name)] if self.name else []
         return " ".join([f"{'  ' * self.depth}[{self.bid}]", self.role, *name, *self.states])
 
     @property
