@@ -1,5 +1,6 @@
 """Pages without a browser: rows and episodes as in the browser, forms, cookies, the history, what cannot be done."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl
@@ -276,6 +277,23 @@ def test_an_environment_on_plain_pages_of_ones_own_has_the_tools_that_they_take_
     assert env.view.url == "http://127.0.0.1/?a=b"
     assert env.step("hover 1")[0][0]["content"].startswith("error: unknown tool hover")
     assert env.step("say done")[2]
+
+
+@needs_browser
+def test_in_the_browser_all_of_a_page_is_waited_for(browser: SiteEnv) -> None:
+    async def halting(scope: Any, _: Any, send: Any) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]}
+        halves = (b"<button disabled>off</button><a href='/'>on</a>" + b" " * 5000, b"<h1>whole</h1>")
+        await send(start)
+        for number, half in enumerate(halves):
+            time.sleep(0.7 * number)
+            await send({"type": "http.response.body", "body": half, "more_body": not number})
+
+    env = Desk(halting, via="browser")
+    env.reset(seed=0)
+    for action in ("click 2", "click 1", "go_back"):
+        assert '[3] heading "whole"' in env.step(action)[0][0]["content"]
+    env.close()
 
 
 def test_only_one_of_a_group_is_checked_and_of_a_list_chosen() -> None:
