@@ -85,7 +85,7 @@ def test_more_than_twenty_pages_are_solved_by_reading_them_and_four_threads_shar
 @pytest.mark.parametrize("page", ["click-collapsible-2", "email-inbox", "choose-date", "chase-circle"])
 def test_the_same_seed_and_actions_give_the_same_episode_whatever_moves_by_itself(page: str) -> None:
     moves = () if page in SOLVERS else MOVES[:4]
-    first, again, other = play(page, 5, moves), play(page, 5, moves), play(page, 6, moves)
+    first, again, other = play(page, 5, moves), play(page, 5, moves), play(page, 7, moves)
     assert first == again
     assert first[0] != other[0]
 
