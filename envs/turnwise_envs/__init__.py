@@ -7,6 +7,7 @@
 - `turnwise/Household-v0`: find things in a room, treat them, put them where they belong
 - `turnwise/Tool-v0`: function calling over simulated services, with rules and a user
 - `turnwise/MiniWoB-v0`: small tasks on web pages, in a real browser
+- `turnwise/Shop-v0`: buy what a task asks for in a small web shop, with a browser or without
 - `turnwise/TryAgain-v0`: another one of these environments, whose wrong answers may be corrected
 - `turnwise/Dialogue-v0`: negotiate with a partner who has goals of its own
 - `turnwise/Questions-v0`: find out by yes/no questions what is meant
@@ -29,6 +30,7 @@ _ENTRY_POINTS = {
     "turnwise/Household-v0": "turnwise_envs.household.env:HouseholdEnv",
     "turnwise/Tool-v0": "turnwise_envs.tool.env:ServiceEnv",
     "turnwise/MiniWoB-v0": "turnwise_envs.web.miniwob:MiniWoBEnv",
+    "turnwise/Shop-v0": "turnwise_envs.shop.env:ShopEnv",
     "turnwise/TryAgain-v0": "turnwise_envs.try_again.env:TryAgainEnv",
     "turnwise/Dialogue-v0": "turnwise_envs.social.dialogue:DialogueEnv",
     "turnwise/Questions-v0": "turnwise_envs.social.questions:QuestionsEnv",
