@@ -55,7 +55,10 @@ class Unpaid:
 def by_words(prompts, completions, environments, count, **columns):
     """A reward function with TRL's signature."""
     words = [completion[-1]["content"] for completion in completions]
-    return [2.0 * (word == f"{n} lights" and len(env.on) == n) for word, env, n in zip(words, environments, count, strict=True)]
+    return [
+        2.0 * (word == f"{n} lights" and len(env.on) == n)
+        for word, env, n in zip(words, environments, count, strict=True)
+    ]
 
 
 @contextlib.contextmanager
@@ -66,7 +69,9 @@ def serving(world, action, observation):
     app = create_fastapi_app(world, action, observation, max_concurrent_envs=8)
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="websockets-sansio", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", ws="websockets-sansio", timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
         thread.start()
 

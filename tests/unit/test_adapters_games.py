@@ -123,7 +123,7 @@ def test_an_episode_depends_on_its_seed_alone_whoever_else_draws(id: str, kwargs
     actions = [world_of(env).sample_actions[n % 3] for n in range(8)]
     alone = _episode(env, 11, actions)
     random.seed(1)
-    np.random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
     before = random.getstate()
     seen = [env.reset(seed=11)[0]]
     other.reset(seed=12)
@@ -137,7 +137,9 @@ def test_an_episode_depends_on_its_seed_alone_whoever_else_draws(id: str, kwargs
 
 
 def test_importing_gem_leaves_the_root_logger_alone() -> None:
-    script = f"import logging; from turnwise.tasks import make_env; make_env({GEM!r}); print(logging.getLogger().handlers)"
+    script = (
+        f"import logging; from turnwise.tasks import make_env; make_env({GEM!r}); print(logging.getLogger().handlers)"
+    )
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
     assert shown.stdout.strip().endswith("[]")
     assert logging.getLogger().level != logging.INFO
@@ -146,15 +148,31 @@ def test_importing_gem_leaves_the_root_logger_alone() -> None:
 @pytest.mark.parametrize(
     ("id", "kwargs", "message"),
     [
-        (QUESTION, {"dataset": "leg_countin"}, "env.kwargs.dataset=leg_countin: no such name; did you mean leg_counting?"),
+        (
+            QUESTION,
+            {"dataset": "leg_countin"},
+            "env.kwargs.dataset=leg_countin: no such name; did you mean leg_counting?",
+        ),
         (QUESTION, {"dataset": 7}, "env.kwargs.dataset=7: no such name; one of "),
-        (QUESTION, {"dataset": "puzzle24"}, "evaluates the policy's answers as Python in this process; set unsafe_eval"),
+        (
+            QUESTION,
+            {"dataset": "puzzle24"},
+            "evaluates the policy's answers as Python in this process; set unsafe_eval",
+        ),
         (QUESTION, {"config": {"legs": 4}}, "leg_counting cannot be made with it (TypeError"),
-        (QUESTION, {"config": {"min_animals": -2}}, "env.kwargs.config={'min_animals': -2}: leg_counting cannot be made"),
+        (
+            QUESTION,
+            {"config": {"min_animals": -2}},
+            "env.kwargs.config={'min_animals': -2}: leg_counting cannot be made",
+        ),
         (QUESTION, {"config": 7}, "env.kwargs.config=7: no arguments by name"),
         (GEM, {"id": "game:Sudoku-v0-eas"}, "did you mean game:Sudoku-v0-easy?"),
         (GEM, {"id": "rg:leg_counting"}, "take turnwise/ReasoningGym-v0 with dataset=leg_counting"),
-        (GEM, {"kwargs": {"max_number": "x"}}, "env.kwargs.kwargs={'max_number': 'x'}: game:GuessTheNumber-v0-easy cannot"),
+        (
+            GEM,
+            {"kwargs": {"max_number": "x"}},
+            "env.kwargs.kwargs={'max_number': 'x'}: game:GuessTheNumber-v0-easy cannot",
+        ),
         (GEM, {"max_turns": 0}, "env.kwargs.max_turns=0: out of range"),
         (ARENA, {"id": "Sudoku-v7"}, "env.kwargs.id=Sudoku-v7: no such name; did you mean Sudoku-v0?"),
         (ARENA, {"id": "TicTacToe-v0"}, "env.kwargs.id=TicTacToe-v0: no game for one player"),
@@ -171,7 +189,11 @@ def test_a_wrong_value_is_one_line(id: str, kwargs: dict[str, Any], message: str
 
 @pytest.mark.parametrize(
     ("id", "module", "install"),
-    [(QUESTION, "reasoning_gym", "pip install reasoning-gym"), (GEM, "gem", "gem-llm"), (ARENA, "textarena", "textarena==")],
+    [
+        (QUESTION, "reasoning_gym", "pip install reasoning-gym"),
+        (GEM, "gem", "gem-llm"),
+        (ARENA, "textarena", "textarena=="),
+    ],
 )
 def test_a_missing_package_is_one_line(id: str, module: str, install: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)

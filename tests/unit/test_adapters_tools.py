@@ -12,10 +12,17 @@ from typing import Any
 import adapter_pieces
 import pytest
 from openenv.core import Action, Environment, Observation, State
-from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation, ListToolsAction, ListToolsObservation, Tool
+from openenv.core.env_server.mcp_types import (
+    CallToolAction,
+    CallToolObservation,
+    ListToolsAction,
+    ListToolsObservation,
+    Tool,
+)
 
-from turnwise import InfraError, UserError
+from turnwise import UserError
 from turnwise.env.conformance import MALFORMED, validate
+from turnwise.errors import InfraError
 from turnwise.tasks import make_env, world_of
 
 TRL, OPEN, VERIFIERS = "turnwise/TRL-v0", "turnwise/OpenEnv-v0", "turnwise/Verifiers-v0"
@@ -174,7 +181,11 @@ def test_a_server_of_tools_offers_them(servers: dict[str, str]) -> None:
     env.reset(seed=1)
     assert [schema["function"]["name"] for schema in world_of(env).tools] == ["walk"]
     last = env.step("walk 2")
-    assert (last[2], _events(last), last[4]["call"]) == (True, {"outcome": 1.0}, {"name": "walk", "arguments": {"steps": 2}})
+    assert (last[2], _events(last), last[4]["call"]) == (
+        True,
+        {"outcome": 1.0},
+        {"name": "walk", "arguments": {"steps": 2}},
+    )
     env.close()
 
 
@@ -231,14 +242,22 @@ def test_they_keep_what_every_environment_promises_and_raise_nothing(
     [
         (TRL, {}, "env.kwargs.factory=None: no name of anything; write factory=module:name"),
         (TRL, {"factory": "adapter_pieces:Ligths"}, "env.kwargs.factory=adapter_pieces:Ligths: module"),
-        (TRL, {"factory": "adapter_pieces:Unpaid"}, "env.kwargs.factory=adapter_pieces:Unpaid: has no method get_reward"),
+        (
+            TRL,
+            {"factory": "adapter_pieces:Unpaid"},
+            "env.kwargs.factory=adapter_pieces:Unpaid: has no method get_reward",
+        ),
         (TRL, {"factory": "adapter_pieces:Undescribed"}, "has no docstring"),
         (TRL, {"factory": "adapter_pieces:Lights"}, "env.kwargs.tasks=None: no file of rows"),
         (OPEN, {"url": "ftp://x"}, "env.kwargs.url=ftp://x: no address"),
         (OPEN, {"url": "http://127.0.0.1:9"}, "no OpenEnv server answers there"),
         (OPEN, {"url": "http://127.0.0.1:9", "reset": 3}, "env.kwargs.reset=3: no arguments by name"),
         (VERIFIERS, {"taskset": "adapter_tasksets"}, "env.kwargs.taskset=adapter_tasksets: no taskset (taskset"),
-        (VERIFIERS, {"taskset": "adapter_taskset", "config": {"many": 3}}, "env.kwargs.config={'many': 3}: adapter_taskset"),
+        (
+            VERIFIERS,
+            {"taskset": "adapter_taskset", "config": {"many": 3}},
+            "env.kwargs.config={'many': 3}: adapter_taskset",
+        ),
         (VERIFIERS, {"taskset": "adapter_taskset", "max_tasks": 0}, "env.kwargs.max_tasks=0: out of range"),
     ],
     ids=str,
@@ -252,7 +271,11 @@ def test_a_wrong_value_is_one_line(id: str, kwargs: dict[str, Any], message: str
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "empty task set"), ('{"prompt": 7}', '"prompt" is neither'), ('{"prompt": "a", "split": "x"}', '"split" must')],
+    [
+        ("", "empty task set"),
+        ('{"prompt": 7}', '"prompt" is neither'),
+        ('{"prompt": "a", "split": "x"}', '"split" must'),
+    ],
 )
 def test_a_bad_row_is_one_line(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(text)

@@ -23,7 +23,7 @@ class Chance:
         """Begin a stream."""
         self._state: tuple[Any, Any] = (
             random.Random(seed).getstate(),
-            np.random.RandomState(seed % 2**32).get_state(),  # noqa: NPY002  (what packages draw from)
+            np.random.RandomState(seed % 2**32).get_state(),
         )
 
     @contextmanager

@@ -15,6 +15,7 @@ from turnwise.records import Message
 from turnwise_envs.adapters.bounded import Bounded
 from turnwise_envs.adapters.chance import Chance
 from turnwise_envs.adapters.package import by_name, known, load, made
+from turnwise_envs.adapters.reasoning_gym import load_reasoning_gym
 from turnwise_envs.arguments import whole
 
 ENV_ID = "turnwise/Gem-v0"
@@ -45,6 +46,7 @@ class GemEnv(TurnEnv):
         """
         super().__init__(render_mode)
         self._gem, given = load(ENV_ID, "gem", INSTALL), by_name("kwargs", kwargs)
+        load_reasoning_gym(ENV_ID)  # which its registry imports
         load(ENV_ID, "gem.envs", INSTALL)
         name = known("id", id, tuple(load(ENV_ID, "gem.envs.registration", INSTALL).ENV_REGISTRY))
         if name.startswith(ELSEWHERE):

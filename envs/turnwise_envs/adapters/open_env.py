@@ -2,8 +2,9 @@
 
 The server's schema says what an action is. An action of one text field is the message's text; otherwise it is a tool
 `step` with the schema's fields; a server of tools (MCP actions) offers these. Rewards: `outcome`, what the server
-gives, its sum kept within -1 and 1; `format`, -1 for a malformed action. A task is `reset(seed)`; whether a seed decides
-it is the server's affair. A server that is gone is a failure of the infrastructure, one that raises of the environment.
+gives, its sum kept within -1 and 1; `format`, -1 for a malformed action. A task is `reset(seed)`; whether a seed
+decides it is the server's affair. A server that is gone is a failure of the infrastructure, one that raises is the
+environment's.
 """
 
 from __future__ import annotations
@@ -119,7 +120,9 @@ class OpenEnvEnv(TurnEnv):
             raise InvalidAction(f"expected a call of {names or 'a tool, of which there are none'}")
         tool, self._call = read
         arguments = dict(self._call.arguments)
-        return {"type": "call_tool", TOOL_NAME: tool.real_name, "arguments": arguments} if self._has_tools else arguments
+        return (
+            {"type": "call_tool", TOOL_NAME: tool.real_name, "arguments": arguments} if self._has_tools else arguments
+        )
 
     def _ask(self, verb: str, *action: Any, **given: Any) -> Any:
         """Return a result of the server's; a session in which that failed is not used again."""
@@ -170,7 +173,9 @@ def _offered(tool: Any) -> Offered:
     if not isinstance(tool, dict) or not isinstance(tool.get("name"), str):
         raise EnvError("the OpenEnv server lists what is no tool")
     return Offered(
-        name=tool["name"], description=str(tool.get("description") or ""), parameters=dict(tool.get("input_schema") or {})
+        name=tool["name"],
+        description=str(tool.get("description") or ""),
+        parameters=dict(tool.get("input_schema") or {}),
     )
 
 

@@ -59,13 +59,15 @@ class ReasoningGymEnv(TurnEnv):
         `config` unless given. `unsafe_eval`: allow datasets that evaluate answers as Python in the worker's process.
         """
         super().__init__(render_mode)
-        self._package = _load()
+        self._package = load_reasoning_gym(ENV_ID)
         self._name = known("dataset", dataset, tuple(self._package.factory.DATASETS))
         if self._name in EVALUATE and not truth("unsafe_eval", unsafe_eval):
             problem = "its score evaluates the policy's answers as Python in this process"
             raise UserError("env.kwargs.dataset", dataset, problem, "set unsafe_eval=true, or choose another")
         if self._name in NEEDS_SOLVER and importlib.util.find_spec(SOLVER) is None:
-            raise UserError("env.kwargs.dataset", dataset, f"needs {SOLVER}, which is not installed", f"pip install {SOLVER}")
+            raise UserError(
+                "env.kwargs.dataset", dataset, f"needs {SOLVER}, which is not installed", f"pip install {SOLVER}"
+            )
         self._configs = {"train": by_name("config", config), "eval": by_name("eval_config", eval_config or config)}
         for split, field in (("train", "config"), ("eval", "eval_config")):
             made(field, self._configs[split], self._name, lambda split=split: self._entry_of(split, 0))
@@ -132,13 +134,13 @@ class ReasoningGymEnv(TurnEnv):
         return score
 
 
-def _load() -> ModuleType:
+def load_reasoning_gym(env_id: str) -> ModuleType:
     """Import the package, without `SOLVER` too: in its place stands an empty module for the time of the import."""
     lacks = SOLVER not in sys.modules and importlib.util.find_spec(SOLVER) is None
     if lacks:
         sys.modules[SOLVER] = ModuleType(SOLVER)
     try:
-        return load(ENV_ID, "reasoning_gym", "reasoning-gym==0.1.25")
+        return load(env_id, "reasoning_gym", "reasoning-gym==0.1.25")
     finally:
         if lacks:
             del sys.modules[SOLVER]

@@ -161,7 +161,7 @@ def _described(factory: Any, method: Callable[..., Any]) -> Offered:
 
     try:
         function = get_json_schema(method)["function"]
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise UserError("env.kwargs.factory", factory, " ".join(str(error).split())[:300], "correct it") from error
     return Offered(name=function["name"], description=function["description"], parameters=function["parameters"])
 
@@ -175,7 +175,9 @@ def _rows(path: str | None) -> dict[str, list[dict[str, Any]]]:
         prompt, split = row.get("prompt"), row.get("split", "train")
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         are_texts = isinstance(messages, list) and all(
-            isinstance(message, dict) and isinstance(message.get("role"), str) and isinstance(message.get("content"), str)
+            isinstance(message, dict)
+            and isinstance(message.get("role"), str)
+            and isinstance(message.get("content"), str)
             for message in messages
         )
         if not messages or not are_texts:

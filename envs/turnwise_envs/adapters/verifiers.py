@@ -1,9 +1,9 @@
 """`turnwise/Verifiers-v0`: tasksets of the package verifiers (its v1 API): prompts, tools in Python, and rewards.
 
-Our agent takes the place of the package's harness: it reads the task's prompt, calls the tools of the task and its
-taskset in this process, and a message without a call ends the episode, which the task's own reward functions then score.
-Rewards: `outcome`, their weighted sum, kept within -1 and 1; `format`, -1 for a malformed call. Without the package's
-runtimes: a task that needs a container, sets a machine up or is scored in one, and tools that share a state, are refused.
+Our agent takes the place of the package's harness: it reads the task's prompt and calls the tools of task and taskset
+in this process. A message without a call ends the episode, which the task's own reward functions then score. Rewards:
+`outcome`, their weighted sum, kept within -1 and 1; `format`, -1 for a malformed call. The package's runtimes are not
+used: a task that needs a container, prepares a machine or is scored in one is refused, and so are tools with a state.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class VerifiersEnv(TurnEnv):
         most, self.max_turns = whole("max_tasks", max_tasks, 1, 10**6), whole("max_turns", max_turns, 1, 10_000)
         first = self._read("config", taskset, by_name("config", config), most)
         if eval_config is not None:
-            self._tasks = {"train": first, "eval": self._read("eval_config", taskset, by_name("eval_config", eval_config), most)}
+            self._tasks = {
+                "train": first,
+                "eval": self._read("eval_config", taskset, by_name("eval_config", eval_config), most),
+            }
         else:
             held_out = first[EVERY - 1 :: EVERY]
             self._tasks = {"train": [each for each in first if each not in held_out], "eval": held_out}
@@ -84,7 +87,9 @@ class VerifiersEnv(TurnEnv):
             raise UserError("split", split, "no tasks of this split", "give train or eval, and more tasks")
         taskset, self._task = self._tasks[split][self.task_seed % len(self._tasks[split])]
         self._chance, self._call, data = Chance(self.task_seed), None, self._task.data
-        prompt = [self._vf.UserMessage(content=data.prompt)] if isinstance(data.prompt, str) else list(data.prompt or ())
+        prompt = (
+            [self._vf.UserMessage(content=data.prompt)] if isinstance(data.prompt, str) else list(data.prompt or ())
+        )
         if not prompt:
             raise EnvError("the task has no prompt")
         system = [self._vf.SystemMessage(content=data.system_prompt)] if data.system_prompt else []
@@ -127,7 +132,9 @@ class VerifiersEnv(TurnEnv):
             config_type = self._vf.taskset_config_type(name)
         except (ImportError, TypeError, ValueError, AttributeError) as error:
             said = " ".join(str(error).split())[:200]
-            raise UserError("env.kwargs.taskset", name, f"no taskset ({said})", "install it or correct its name") from error
+            raise UserError(
+                "env.kwargs.taskset", name, f"no taskset ({said})", "install it or correct its name"
+            ) from error
         taskset = made(field, given, name, lambda: self._vf.load_taskset(config_type(id=name, **given)))
         tasks = made(field, given, name, lambda: list(itertools.islice(taskset, most)))
         for task in tasks[:1]:
@@ -156,7 +163,9 @@ class VerifiersEnv(TurnEnv):
         own = type(self._task).toolsets(self._task.config)
         for toolset in (*type(taskset).toolsets(taskset.config), *own):
             if toolset._state_cls is not self._vf.State:
-                raise UserError("env.kwargs.taskset", type(taskset).__name__, "its tools share a state", "choose another")
+                raise UserError(
+                    "env.kwargs.taskset", type(taskset).__name__, "its tools share a state", "choose another"
+                )
             await toolset.setup()
             if toolset in own:
                 await toolset.setup_task(self._task.data)
