@@ -13,7 +13,7 @@
 - `turnwise/BFCL-v0`: multi-turn function calling, with the tasks and services of the Berkeley leaderboard
 - `turnwise/MCP-v0`: the tools of any server of the Model Context Protocol
 - `turnwise/Remote-v0`: an environment that another machine serves
-- `turnwise/ReasoningGym-v0`, `Gem-v0`, `TextArena-v0`, `TRL-v0`, `OpenEnv-v0`, `Verifiers-v0`: those of other makers
+- `turnwise/ReasoningGym-v0`, `Gem-v0`, `TextArena-v0`, `TRL-v0`, `OpenEnv-v0`: those of other makers
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ _ENTRY_POINTS = {
     "turnwise/TextArena-v0": "turnwise_envs.adapters.text_arena:TextArenaEnv",
     "turnwise/TRL-v0": "turnwise_envs.adapters.trl:TrlEnv",
     "turnwise/OpenEnv-v0": "turnwise_envs.adapters.open_env:OpenEnvEnv",
-    "turnwise/Verifiers-v0": "turnwise_envs.adapters.verifiers:VerifiersEnv",
 }
 
 

@@ -62,11 +62,11 @@ def by_words(prompts, completions, environments, count, **columns):
 
 
 @contextlib.contextmanager
-def serving(world, action, observation):
+def serving(world, action, observation, sessions=64):
     """Serve an OpenEnv environment by the package's own server; yields the address and what ends it."""
     from openenv.core import create_fastapi_app
 
-    app = create_fastapi_app(world, action, observation, max_concurrent_envs=8)
+    app = create_fastapi_app(world, action, observation, max_concurrent_envs=sessions)
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         server = uvicorn.Server(

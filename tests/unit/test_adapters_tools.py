@@ -1,4 +1,4 @@
-"""Classes for TRL, OpenEnv servers and tasksets of verifiers: their tools, rewards and failures as ours."""
+"""Classes for TRL and OpenEnv servers: their tools, rewards and failures as ours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from turnwise.env.conformance import MALFORMED, validate
 from turnwise.errors import InfraError
 from turnwise.tasks import make_env, world_of
 
-TRL, OPEN, VERIFIERS = "turnwise/TRL-v0", "turnwise/OpenEnv-v0", "turnwise/Verifiers-v0"
+TRL, OPEN = "turnwise/TRL-v0", "turnwise/OpenEnv-v0"
 
 
 class Said(Action):
@@ -201,34 +201,21 @@ def test_a_server_that_is_gone_is_a_failure_of_the_infrastructure() -> None:
         env.close()
 
 
-def test_a_taskset_of_verifiers_has_its_prompt_tools_and_weighted_rewards() -> None:
-    env = make_env(VERIFIERS, {"taskset": "adapter_taskset"})
-    assert [world_of(env).num_tasks(split) for split in ("train", "eval")] == [8, 2]
-    messages, _ = env.reset(seed=1, options={"split": "eval"})
-    assert [message["content"] for message in messages] == ["Be brief.", "What is 9 plus 5?"]
-    assert _said(env.step(_call("add", a=9, b=5))) == ("tool", "14")
-    assert "it is broken" in _said(env.step("fail"))[1]
-    assert _events(env.step(_call("add", a="x", b=5))) == {"format": -1.0}
-    assert _events(env.step("14")) == {"outcome": 1.0}
-    for words, worth in (("14", 1.0), ("15", 0.0)):
-        env.reset(seed=1, options={"split": "eval"})
-        assert _events(env.step(words)) == {"outcome": worth}
-    env.reset(seed=1, options={"split": "eval"})
-    env.step(_call("add", a=9, b=5))
-    assert _events(env.step("no")) == {"outcome": 0.25}
+def test_a_full_server_is_a_failure_of_the_infrastructure() -> None:
+    with adapter_pieces.serving(Walk, Said, Place, sessions=1) as (url, _):
+        first, second = make_env(OPEN, {"url": url}), make_env(OPEN, {"url": url})
+        first.reset(seed=1)
+        with pytest.raises(InfraError, match="capacity"):
+            second.reset(seed=1)
+        first.close()
+        second.close()
 
 
-def test_a_configuration_for_held_out_tasks_leaves_all_others_for_training() -> None:
-    env = make_env(VERIFIERS, {"taskset": "adapter_taskset", "eval_config": {"num": 3, "factor": 100}})
-    assert [world_of(env).num_tasks(split) for split in ("train", "eval")] == [10, 3]
-    assert env.reset(seed=2, options={"split": "eval"})[0][1]["content"] == "What is 200 plus 5?"
-
-
-@pytest.mark.parametrize("id", [TRL, "words", "numbers", "tools", VERIFIERS])
+@pytest.mark.parametrize("id", [TRL, "words", "numbers", "tools"])
 def test_they_keep_what_every_environment_promises_and_raise_nothing(
     id: str, rows: str, servers: dict[str, str]
 ) -> None:
-    kwargs = {TRL: {"factory": "adapter_pieces:Lights", "tasks": rows}, VERIFIERS: {"taskset": "adapter_taskset"}}
+    kwargs = {TRL: {"factory": "adapter_pieces:Lights", "tasks": rows}}
     given = kwargs.get(id, {"url": servers.get(id)})
     env_id = OPEN if id in servers else id
     assert [check for check in validate(env_id, given, limit_s=60) if not check.passed] == []
@@ -252,13 +239,6 @@ def test_they_keep_what_every_environment_promises_and_raise_nothing(
         (OPEN, {"url": "ftp://x"}, "env.kwargs.url=ftp://x: no address"),
         (OPEN, {"url": "http://127.0.0.1:9"}, "no OpenEnv server answers there"),
         (OPEN, {"url": "http://127.0.0.1:9", "reset": 3}, "env.kwargs.reset=3: no arguments by name"),
-        (VERIFIERS, {"taskset": "adapter_tasksets"}, "env.kwargs.taskset=adapter_tasksets: no taskset (taskset"),
-        (
-            VERIFIERS,
-            {"taskset": "adapter_taskset", "config": {"many": 3}},
-            "env.kwargs.config={'many': 3}: adapter_taskset",
-        ),
-        (VERIFIERS, {"taskset": "adapter_taskset", "max_tasks": 0}, "env.kwargs.max_tasks=0: out of range"),
     ],
     ids=str,
 )
@@ -283,8 +263,7 @@ def test_a_bad_row_is_one_line(text: str, message: str, tmp_path: Path) -> None:
         _lights(str(tmp_path / "rows.jsonl"))
 
 
-@pytest.mark.parametrize(("id", "module"), [(OPEN, "openenv.core.generic_client"), (VERIFIERS, "verifiers.v1")])
-def test_a_missing_package_is_one_line(id: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openenv.core.generic_client", None)
     with pytest.raises(UserError, match="pip install"):
-        make_env(id, {"url": "http://127.0.0.1:9"} if id == OPEN else {"taskset": "adapter_taskset"})
+        make_env(OPEN, {"url": "http://127.0.0.1:9"})

@@ -135,7 +135,8 @@ class OpenEnvEnv(TurnEnv):
             if "VALIDATION_ERROR" in str(error) and verb == "step":
                 raise InvalidAction(" ".join(str(error).split())[:500]) from None
             self.close()
-            raise EnvError(f"the OpenEnv server at {self._url}: {error}") from error
+            kind = InfraError if "CAPACITY_REACHED" in str(error) else EnvError
+            raise kind(f"the OpenEnv server at {self._url}: {error}") from error
         except (OSError, _closed()) as error:
             self.close()
             raise InfraError(f"the OpenEnv server at {self._url} is gone ({type(error).__name__}: {error})") from error
