@@ -45,8 +45,8 @@ class GemEnv(TurnEnv):
         the game's own.
         """
         super().__init__(render_mode)
+        load_reasoning_gym(ENV_ID)  # which gem imports
         self._gem, given = load(ENV_ID, "gem", INSTALL), by_name("kwargs", kwargs)
-        load_reasoning_gym(ENV_ID)  # which its registry imports
         load(ENV_ID, "gem.envs", INSTALL)
         name = known("id", id, tuple(load(ENV_ID, "gem.envs.registration", INSTALL).ENV_REGISTRY))
         if name.startswith(ELSEWHERE):

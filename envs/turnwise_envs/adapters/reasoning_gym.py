@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -70,7 +71,7 @@ class ReasoningGymEnv(TurnEnv):
             )
         self._configs = {"train": by_name("config", config), "eval": by_name("eval_config", eval_config or config)}
         for split, field in (("train", "config"), ("eval", "eval_config")):
-            made(field, self._configs[split], self._name, lambda split=split: self._entry_of(split, 0))
+            made(field, self._configs[split], self._name, partial(self._entry_of, split, 0))
         self._entry: dict[str, Any] | None = None
         self._chance = Chance(0)
 

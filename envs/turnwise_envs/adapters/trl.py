@@ -9,13 +9,15 @@ function does. A message without a call ends the episode. What a tool raises is 
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from turnwise.env import ToolCall, TurnEnv
+from turnwise.env import ToolCall, TurnEnv, tool
+from turnwise.env.tools import read_tools
 from turnwise.errors import EnvError, InvalidAction, UserError
 from turnwise.records import Message
 from turnwise_envs.adapters.bounded import Bounded
@@ -35,6 +37,7 @@ class TrlEnv(TurnEnv):
 
     needs = "a class, rows"
     instructions = "Do the task with the tools. A message that calls none of them ends the episode."
+    sample_actions = ("hello", "no_such_tool", '<tool_call>{"name": "x"}</tool_call>')
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class TrlEnv(TurnEnv):
             lacks = "reset" if "reset" not in methods else "get_reward"
             raise UserError("env.kwargs.factory", factory, f"has no method {lacks}", "see docs/environments.md")
         names = [name for name in methods if name not in OWN and not name.startswith("_")]
-        self._tools = Tools([_described(factory, getattr(self._world, name)) for name in names])
+        self._tools = Tools(_described(factory, {name: methods[name] for name in names}))
         self._rows = _rows(tasks)
         self.max_turns = whole("max_turns", max_turns, 1, 10_000)
         self._row: dict[str, Any] = {}
@@ -103,8 +106,8 @@ class TrlEnv(TurnEnv):
             self._said.append(action)
             self._end()
             return {"role": "user", "content": "over"}
-        tool, self._call = read
-        answer = {"role": "tool", "content": cut(self._ask(tool.real_name, self._call.arguments), MAX_SHOWN)}
+        called, self._call = read
+        answer = {"role": "tool", "content": cut(self._ask(called.real_name, self._call.arguments), MAX_SHOWN)}
         self._said += [action, answer]
         return answer
 
@@ -147,23 +150,34 @@ class TrlEnv(TurnEnv):
             info["call"] = {"name": self._call.name, "arguments": dict(self._call.arguments)}
         return info
 
-    sample_actions: ClassVar[tuple[str, ...]] = ("hello", "no_such_tool", '<tool_call>{"name": "x"}</tool_call>')
-
 
 def _done(result: Any) -> Any:
     """Return a result, after waiting for one that is still to come."""
     return asyncio.run(result) if inspect.iscoroutine(result) else result
 
 
-def _described(factory: Any, method: Callable[..., Any]) -> Offered:
-    """Return a method as TRL describes it to a model; UserError without type hints or docstring."""
-    from transformers.utils import get_json_schema
-
+def _described(factory: Any, methods: Mapping[str, Callable[..., Any]]) -> list[Offered]:
+    """Return methods as a model is told of them; UserError without type hints or docstring."""
+    for name, method in methods.items():
+        if not inspect.getdoc(method):
+            problem = f"its method {name} has no docstring"
+            raise UserError("env.kwargs.factory", factory, problem, "say what it does, or begin its name with _")
     try:
-        function = get_json_schema(method)["function"]
-    except Exception as error:
-        raise UserError("env.kwargs.factory", factory, " ".join(str(error).split())[:300], "correct it") from error
-    return Offered(name=function["name"], description=function["description"], parameters=function["parameters"])
+        tools = read_tools(type("Described", (), {name: tool(_alias(method)) for name, method in methods.items()}))
+    except TypeError as error:
+        raise UserError("env.kwargs.factory", factory, str(error), "correct its type hints") from error
+    found = [(name, each.schema["function"]) for name, each in tools.items()]
+    return [Offered(name=name, description=each["description"], parameters=each["parameters"]) for name, each in found]
+
+
+def _alias(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is read as the method, and may be marked in its place."""
+
+    @functools.wraps(method)
+    def alias(*given: Any, **named: Any) -> Any:
+        return method(*given, **named)
+
+    return alias
 
 
 def _rows(path: str | None) -> dict[str, list[dict[str, Any]]]:
