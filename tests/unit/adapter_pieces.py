@@ -48,12 +48,18 @@ class Undescribed(Lights):
         return ""
 
 
+class Undecided(Lights):
+    def get_reward(self) -> None: ...
+
+
 class Unpaid:
     def reset(self) -> None: ...
 
 
 def by_words(prompts, completions, environments, count, **columns):
     """A reward function with TRL's signature."""
+    assert prompts[0][-1]["content"].startswith("Task ")
+    assert "lights, room" in prompts[0][-1]["content"]
     words = [completion[-1]["content"] for completion in completions]
     return [
         2.0 * (word == f"{n} lights" and len(env.on) == n)
@@ -62,13 +68,14 @@ def by_words(prompts, completions, environments, count, **columns):
 
 
 @contextlib.contextmanager
-def serving(world, action, observation, sessions=64):
+def serving(world, action, observation, sessions=64, port=0):
     """Serve an OpenEnv environment by the package's own server; yields the address and what ends it."""
     from openenv.core import create_fastapi_app
 
     app = create_fastapi_app(world, action, observation, max_concurrent_envs=sessions)
     with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(("127.0.0.1", port))
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="error", ws="websockets-sansio", timeout_graceful_shutdown=1)
         )

@@ -117,6 +117,13 @@ def test_textarena_tells_only_what_is_new_and_an_invalid_move_is_one() -> None:
     assert [step[2] for step in steps] == [False, True]
 
 
+def test_a_game_that_gives_the_reason_in_the_rewards_place_is_lost_all_the_same() -> None:
+    env = make_env(ARENA, {"id": "ThreeCardMonte-v0"})
+    _, *steps = _episode(env, 0, ["no", "no"])
+    assert [(step[1], step[2], step[4]) for step in steps] == [(-1.0, False, False), (-2.0, True, False)]
+    assert "Bad action. Use `[k]`." in steps[-1][0][0]["content"]
+
+
 @pytest.mark.parametrize(("id", "kwargs"), GAMES, ids=str)
 def test_an_episode_depends_on_its_seed_alone_whoever_else_draws(id: str, kwargs: dict[str, Any]) -> None:
     env, other = make_env(id, kwargs), make_env(id, kwargs)
@@ -175,7 +182,17 @@ def test_importing_gem_leaves_the_root_logger_alone() -> None:
         ),
         (GEM, {"max_turns": 0}, "env.kwargs.max_turns=0: out of range"),
         (ARENA, {"id": "Sudoku-v7"}, "env.kwargs.id=Sudoku-v7: no such name; did you mean Sudoku-v0?"),
-        (ARENA, {"id": "TicTacToe-v0"}, "env.kwargs.id=TicTacToe-v0: no game for one player"),
+        (ARENA, {"id": "TicTacToe-v0"}, "env.kwargs.id=TicTacToe-v0: cannot be made (AssertionError: The number of"),
+        (ARENA, {"id": "ScorableGames-v0"}, "env.kwargs.id=ScorableGames-v0: cannot be made (FileNotFoundError: Game"),
+        pytest.param(
+            ARENA,
+            {"id": "Klondike-v0"},
+            "env.kwargs.id=Klondike-v0: cannot be made (SyntaxError: ",
+            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python 3.12 can read that game"),
+        ),
+        (ARENA, {"kwargs": {"max_number": "x"}}, "GuessTheNumber-v0 cannot be made with it (TypeError"),
+        (GEM, {"id": "math:GSM8K"}, "env.kwargs.id=math:GSM8K: cannot be made (ImportError"),
+        (QUESTION, {"dataset": "zebra_puzzles"}, "env.kwargs.dataset=zebra_puzzles: cannot be made (AttributeError: "),
         (ARENA, {"kwargs": {"colour": 1}}, "GuessTheNumber-v0 cannot be made with it (TypeError"),
     ],
     ids=str,

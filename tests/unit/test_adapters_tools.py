@@ -22,7 +22,7 @@ from openenv.core.env_server.mcp_types import (
 
 from turnwise import UserError
 from turnwise.env.conformance import MALFORMED, validate
-from turnwise.errors import InfraError
+from turnwise.errors import EnvError, InfraError
 from turnwise.tasks import make_env, world_of
 
 TRL, OPEN = "turnwise/TRL-v0", "turnwise/OpenEnv-v0"
@@ -66,6 +66,12 @@ class Walk(Environment):
     @property
     def state(self) -> State:
         return State(step_count=self.steps)
+
+
+class Lost(Walk):
+    """A place before any reset."""
+
+    at, steps = 2, 0
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +149,23 @@ def test_a_reward_function_of_trl_sees_prompt_completion_environment_and_columns
         assert _events(env.step(words)) == {"outcome": worth}
 
 
+def test_what_was_done_for_trl_counts_when_the_turns_are_used_up(rows: str) -> None:
+    env = _lights(rows, max_turns=2)
+    for last in (_call("switch", light=1), _call("switch", light="x")):
+        env.reset(seed=1, options={"split": "train"})
+        env.step(_call("switch", light=0))
+        answer = env.step(last)
+        assert (answer[2], answer[3]) == (False, True)
+        assert _events(answer)["outcome"] == (1.0 if answer[4]["is_valid"] else 0.5)
+
+
+def test_no_reward_from_a_class_for_trl_is_a_failure_and_not_zero(rows: str) -> None:
+    env = make_env(TRL, {"factory": "adapter_pieces:Undecided", "tasks": rows})
+    env.reset(seed=1)
+    with pytest.raises(EnvError, match="is None"):
+        env.step("done")
+
+
 def test_a_class_for_trl_draws_by_the_tasks_seed(rows: str) -> None:
     env, other = _lights(rows), _lights(rows)
     first = [env.reset(seed=5), env.step("look")[0]]
@@ -201,6 +224,19 @@ def test_a_server_that_is_gone_is_a_failure_of_the_infrastructure() -> None:
         env.close()
 
 
+def test_a_server_that_was_started_again_in_the_middle_of_an_episode_is_no_other_episode() -> None:
+    with adapter_pieces.serving(Walk, Said, Place) as (url, end):
+        env = make_env(OPEN, {"url": url, "timeout_s": 5})
+        env.reset(seed=1)
+        end()
+    with adapter_pieces.serving(Lost, Said, Place, port=int(url.rpartition(":")[2])):
+        with pytest.raises(InfraError, match="was lost"):
+            env.step("one")
+        assert env.reset(seed=1)[0][0]["content"] == "at 1"
+        assert _said(env.step("one")) == ("user", "at 2")
+        env.close()
+
+
 def test_a_full_server_is_a_failure_of_the_infrastructure() -> None:
     with adapter_pieces.serving(Walk, Said, Place, sessions=1) as (url, _):
         first, second = make_env(OPEN, {"url": url}), make_env(OPEN, {"url": url})
@@ -255,6 +291,7 @@ def test_a_wrong_value_is_one_line(id: str, kwargs: dict[str, Any], message: str
         ("", "empty task set"),
         ('{"prompt": 7}', '"prompt" is neither'),
         ('{"prompt": "a", "split": "x"}', '"split" must'),
+        ('{"prompt": "a"}\n{"prompt": "a", "split": "eval"}', ":2: the same row stands in both splits"),
     ],
 )
 def test_a_bad_row_is_one_line(text: str, message: str, tmp_path: Path) -> None:

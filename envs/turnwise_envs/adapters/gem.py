@@ -55,7 +55,7 @@ class GemEnv(TurnEnv):
         self.max_turns = whole("max_turns", max_turns, 1, 10_000)
         self._chance, self._earned = Chance(0), Bounded()
         with self._chance():
-            self._game = made("kwargs", given, name, lambda: self._gem.make(name, **given))
+            self._game = made("id", name, given, lambda: self._begun(name, given))
 
     def begin(self, options: Mapping[str, Any]) -> str:
         """Reset the game with the task's seed."""
@@ -74,6 +74,12 @@ class GemEnv(TurnEnv):
         elif truncated:
             self.truncate()
         return _shown(observation, {} if terminated or truncated else info)
+
+    def _begun(self, name: str, given: Mapping[str, Any]) -> Any:
+        """Return a game that can be begun."""
+        game = self._gem.make(name, **given)
+        game.reset(seed=0)
+        return game
 
 
 def _shown(observation: Any, info: Mapping[str, Any]) -> str:

@@ -63,13 +63,14 @@ class OpenEnvEnv(TurnEnv):
         self._shape = _shape(url, self._timeout_s)
         properties = self._shape["properties"]
         self._has_tools = TOOL_NAME in properties
-        texts = [key for key, value in properties.items() if value.get("type") == "string"]
+        texts = [key for key, value in properties.items() if isinstance(value, dict) and value.get("type") == "string"]
         self._text = texts[0] if len(properties) == len(texts) == 1 else None
         self._tools = Tools()
         if self._text is None and not self._has_tools:
             described = str(self._shape.get("description", ""))
             self._tools = Tools([Offered(name=STEP, description=described, parameters=self._shape)])
         self._client: Any = None
+        self._socket: Any = None  # of the session that was reset
         self._earned = Bounded()
         self._call: ToolCall | None = None
 
@@ -79,12 +80,9 @@ class OpenEnvEnv(TurnEnv):
         return self._tools.schemas
 
     def begin(self, options: Mapping[str, Any]) -> str:
-        """Begin an episode there, in a session that a failure did not end."""
+        """Begin an episode there, in another session where the last one has ended."""
         self._earned, self._call = Bounded(), None
-        try:
-            answer = self._ask("reset", seed=self.task_seed, **self._reset)
-        except InfraError:  # a session that was ended meanwhile, perhaps
-            answer = self._ask("reset", seed=self.task_seed, **self._reset)
+        answer = self._ask("reset", seed=self.task_seed, **self._reset)
         if self._has_tools:
             found = self._ask("step", LIST_TOOLS).observation.get("tools", ())
             self._tools = Tools([_offered(tool) for tool in found])
@@ -131,8 +129,12 @@ class OpenEnvEnv(TurnEnv):
                 self._client = self._client_type(base_url=self._url, message_timeout_s=self._timeout_s).sync()
                 self._client.connect()
             result = getattr(self._client, verb)(*action, **given)
+            socket = self._client._async._ws  # the client connects again, to another session, without a word
+            if verb == "step" and socket is not self._socket:
+                raise ConnectionError("the session was lost")
+            self._socket = socket
         except RuntimeError as error:
-            if "VALIDATION_ERROR" in str(error) and verb == "step":
+            if "VALIDATION_ERROR" in str(error) and verb == "step" and LIST_TOOLS not in action:
                 raise InvalidAction(" ".join(str(error).split())[:500]) from None
             self.close()
             kind = InfraError if "CAPACITY_REACHED" in str(error) else EnvError

@@ -11,8 +11,11 @@ from typing import Any
 
 from turnwise.errors import UserError
 
-REFUSED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError, ImportError, OSError)
-"""What packages raise for arguments that they do not take, or for data that they lack."""
+REFUSED = (
+    *(TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError),
+    *(ImportError, OSError, SyntaxError),
+)
+"""What packages raise for arguments that they do not take, for what they lack, and for a Python that is too old."""
 
 
 def load(env_id: str, module: str, install: str) -> ModuleType:
@@ -48,14 +51,17 @@ def by_name(name: str, value: Any) -> dict[str, Any]:
     return dict(value or {})
 
 
-def made(name: str, given: Mapping[str, Any], what: str, make: Callable[[], Any]) -> Any:
-    """Return what a package makes; UserError if it does not take the arguments given."""
+def made(field: str, name: Any, given: Mapping[str, Any], make: Callable[[], Any], *, given_as: str = "kwargs") -> Any:
+    """Return what a package makes; UserError about the arguments given, or about the name where there are none."""
     try:
         return make()
     except REFUSED as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        problem = f"{what} cannot be made with it ({said})"
-        raise UserError(f"env.kwargs.{name}", dict(given), problem, "correct the arguments") from error
+        said = " ".join(f"{type(error).__name__}: {error}".replace("*", " ").split())[:300]
+        if not given:
+            remedy = "install what it lacks, or choose another"
+            raise UserError(f"env.kwargs.{field}", name, f"cannot be made ({said})", remedy) from error
+        problem = f"{name} cannot be made with it ({said})"
+        raise UserError(f"env.kwargs.{given_as}", dict(given), problem, "correct the arguments") from error
 
 
 def imported(name: str, value: Any) -> Any:

@@ -30,8 +30,8 @@ EVALUATE = frozenset(
 ) | {"simple_integration", "spiral_matrix", "string_insertion"}
 """Datasets that score an answer by evaluating it as Python, in this process."""
 
-SOLVER, NEEDS_SOLVER = "pycosat", ("zebra_puzzles",)
-"""A compiled package that one dataset needs and all import."""
+SOLVER = "pycosat"
+"""A package to be compiled, that `zebra_puzzles` needs and the import of all asks for."""
 
 UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, SyntaxError)
 
@@ -65,13 +65,9 @@ class ReasoningGymEnv(TurnEnv):
         if self._name in EVALUATE and not truth("unsafe_eval", unsafe_eval):
             problem = "its score evaluates the policy's answers as Python in this process"
             raise UserError("env.kwargs.dataset", dataset, problem, "set unsafe_eval=true, or choose another")
-        if self._name in NEEDS_SOLVER and importlib.util.find_spec(SOLVER) is None:
-            raise UserError(
-                "env.kwargs.dataset", dataset, f"needs {SOLVER}, which is not installed", f"pip install {SOLVER}"
-            )
         self._configs = {"train": by_name("config", config), "eval": by_name("eval_config", eval_config or config)}
         for split, field in (("train", "config"), ("eval", "eval_config")):
-            made(field, self._configs[split], self._name, partial(self._entry_of, split, 0))
+            made("dataset", self._name, self._configs[split], partial(self._entry_of, split, 0), given_as=field)
         self._entry: dict[str, Any] | None = None
         self._chance = Chance(0)
 

@@ -22,6 +22,9 @@ ENV_ID = "turnwise/TextArena-v0"
 RAW = "-raw"
 """A game as it is, without the wrappers that tell its whole history every turn."""
 
+LOST = -1.0
+"""What invalid moves cost at the end, unless a game says otherwise."""
+
 
 class TextArenaEnv(TurnEnv):
     """Play a game of textarena."""
@@ -51,8 +54,9 @@ class TextArenaEnv(TurnEnv):
         self.max_turns = whole("max_turns", max_turns, 1, 10_000)
         self._chance = Chance(0)
         with self._chance():
-            self._game = made("kwargs", given, name, lambda: registry.make(f"{name}{RAW}", **given))
-            self._try(id)
+            self._game = made("id", name, given, lambda: _begun(registry.make(f"{name}{RAW}", **given)))
+        if not hasattr(self._game.state, "error_count") or self._game.state.num_players != 1:
+            raise UserError("env.kwargs.id", id, "no game for one player", "choose one for one player")
         self._earned = Bounded()
 
     def begin(self, options: Mapping[str, Any]) -> str:
@@ -71,10 +75,10 @@ class TextArenaEnv(TurnEnv):
             said = self._said()
         is_invalid = state.error_count > errors or bool(state.game_info[0].get("invalid_move"))
         if is_over:
-            rewards, info = self._game.close()
-            self.reward("outcome", self._earned.add((rewards or {}).get(0)))
+            reward, reason = self._verdict()
+            self.reward("outcome", self._earned.add(reward))
             self.finish()
-            said = " ".join(part for part in (said, str(info[0].get("reason") or "")) if part)
+            said = " ".join(part for part in (said, reason) if part)
         if is_invalid:
             raise InvalidAction(said or "this move is invalid")
         return said or "over"
@@ -83,20 +87,19 @@ class TextArenaEnv(TurnEnv):
         """Mark an invalid move on the channel `format`."""
         self.reward("format", -1.0)
 
-    def _try(self, id: str) -> None:
-        """Begin an episode to see that the game is for one player, and that its data are there."""
-        try:
-            self._game.reset(num_players=1, seed=0)
-        except AssertionError as error:
-            raise UserError("env.kwargs.id", id, "no game for one player", "choose one for one player") from error
-        except LookupError as error:
-            said = " ".join(str(error).split())[:120]
-            problem = f"lacks data ({said})"
-            raise UserError("env.kwargs.id", id, problem, "see docs/environments.md, or choose another") from error
-        if not hasattr(self._game.state, "error_count") or self._game.state.num_players != 1:
-            raise UserError("env.kwargs.id", id, "no game for one player", "choose one for one player")
+    def _verdict(self) -> tuple[Any, str]:
+        """Return the game's reward and its reason; some games mistake the one for the other after invalid moves."""
+        rewards, info = self._game.close()
+        reward, reason = (rewards or {}).get(0), str(info[0].get("reason") or "")
+        return (LOST, reward) if isinstance(reward, str) else (reward, reason)
 
     def _said(self) -> str:
         """Return what the game has said since it was last asked, without the player's own words."""
         _, messages = self._game.get_observation()
         return "\n".join(str(text) for speaker, text, _ in messages if speaker != 0).strip()
+
+
+def _begun(game: Any) -> Any:
+    """Return a game after its first reset, which shows whether it is for one player and has its data."""
+    game.reset(num_players=1, seed=0)
+    return game

@@ -54,7 +54,7 @@ class TrlEnv(TurnEnv):
         `reward`: `module:function` with TRL's signature, instead of `get_reward`. `max_turns`: the limit on turns.
         """
         super().__init__(render_mode)
-        self._world = made("factory", {"factory": factory}, "an environment", imported("factory", factory))
+        self._world = made("factory", factory, {}, imported("factory", factory))
         methods = dict(inspect.getmembers(type(self._world), inspect.isfunction))
         self._reward = None if reward is None else imported("reward", reward)
         if "reset" not in methods or (reward is None and "get_reward" not in methods):
@@ -65,6 +65,7 @@ class TrlEnv(TurnEnv):
         self._rows = _rows(tasks)
         self.max_turns = whole("max_turns", max_turns, 1, 10_000)
         self._row: dict[str, Any] = {}
+        self._prompt: list[Message] = []  # as it was shown
         self._said: list[Message] = []
         self._chance = Chance(0)
         self._call: ToolCall | None = None
@@ -93,8 +94,8 @@ class TrlEnv(TurnEnv):
         if not isinstance(added, str | None):
             raise EnvError(f"reset returned {type(added).__name__}, neither a text nor None")
         last = messages[-1]
-        self._said = []
-        return [*messages[:-1], {**last, "content": last["content"] + (added or "")}]
+        self._said, self._prompt = [], [*messages[:-1], {**last, "content": last["content"] + (added or "")}]
+        return self._prompt
 
     def act(self, action: Message) -> Message:
         """Call a tool, or end the episode with words."""
@@ -104,16 +105,19 @@ class TrlEnv(TurnEnv):
             if not str(action["content"]).strip():
                 raise InvalidAction("call a tool, or answer in words")
             self._said.append(action)
-            self._end()
+            self._pay()
+            self.finish()
             return {"role": "user", "content": "over"}
         called, self._call = read
         answer = {"role": "tool", "content": cut(self._ask(called.real_name, self._call.arguments), MAX_SHOWN)}
         self._said += [action, answer]
+        self._pay_at_the_limit()
         return answer
 
     def on_invalid(self, error: InvalidAction) -> None:
         """Mark a malformed call on the channel `format`."""
         self.reward("format", -1.0)
+        self._pay_at_the_limit()
 
     def gold(self) -> dict[str, Any] | None:
         """Return the row, as far as a policy is not told it."""
@@ -127,17 +131,23 @@ class TrlEnv(TurnEnv):
             return f"error: {error}"
         return result if isinstance(result, str) else json.dumps(result, default=str)
 
-    def _end(self) -> None:
+    def _pay(self) -> None:
         """Ask what the episode is worth."""
         with self._chance():
             value = _done(self._world.get_reward()) if self._reward is None else self._judged(self._reward)
+        if value is None:
+            raise EnvError("the episode's reward is None, which is no judgement")
         self.reward("outcome", Bounded().add(value))
-        self.finish()
+
+    def _pay_at_the_limit(self) -> None:
+        """Ask so after the last turn too: what was done counts, though no message ended the episode."""
+        if self.num_turns == self.max_turns:
+            self._pay()
 
     def _judged(self, function: Callable[..., Any]) -> Any:
         """Return what a reward function says of this one completion."""
         columns = {key: [value] for key, value in self._row.items() if key != "prompt"}
-        given = {"prompts": [self._row["prompt"]], "completions": [self._said], "environments": [self._world]}
+        given = {"prompts": [self._prompt], "completions": [self._said], "environments": [self._world]}
         found = _done(function(**given, **columns))
         if not isinstance(found, list | tuple) or len(found) != 1:
             raise EnvError("the reward function returned no list of one reward for one completion")
@@ -181,10 +191,11 @@ def _alias(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _rows(path: str | None) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a file by split; UserError for one without a prompt."""
+    """Return the rows of a file by split; UserError for one without a prompt, or in both."""
     if not isinstance(path, str | Path):
         raise UserError(FIELD, path, "no file of rows", 'give JSONL of {"prompt": ..., "split": ...}')
     found: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    splits: dict[str, str] = {}  # by task
     for where, row in lines(path):
         prompt, split = row.get("prompt"), row.get("split", "train")
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -198,6 +209,9 @@ def _rows(path: str | None) -> dict[str, list[dict[str, Any]]]:
             raise UserError(FIELD, where, '"prompt" is neither a text nor messages of texts', "correct the line")
         if split not in SPLITS:
             raise UserError(FIELD, where, f'"split" must be one of {", ".join(SPLITS)}', "correct the line")
+        task = json.dumps({**row, "split": None}, sort_keys=True)
+        if splits.setdefault(task, split) != split:
+            raise UserError(FIELD, where, "the same row stands in both splits", "leave one of them out")
         found[split].append(row)
     if not any(found.values()):
         raise UserError(FIELD, path, "empty task set", 'write a line {"prompt": ...} a task')
