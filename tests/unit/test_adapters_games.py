@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import subprocess
 import sys
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from turnwise import UserError
 from turnwise.env.conformance import MALFORMED, validate
 from turnwise.tasks import TaskSet, make_env, world_of
+from turnwise_envs.adapters.package import load
 
 QUESTION, GEM, ARENA = "turnwise/ReasoningGym-v0", "turnwise/Gem-v0", "turnwise/TextArena-v0"
 GAMES = [
@@ -143,13 +143,22 @@ def test_an_episode_depends_on_its_seed_alone_whoever_else_draws(id: str, kwargs
     assert random.getstate() == before
 
 
-def test_importing_gem_leaves_the_root_logger_alone() -> None:
-    script = (
-        f"import logging; from turnwise.tasks import make_env; make_env({GEM!r}); print(logging.getLogger().handlers)"
-    )
-    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=200)
-    assert shown.stdout.strip().endswith("[]")
-    assert logging.getLogger().level != logging.INFO
+def test_importing_gem_leaves_the_root_logger_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    level = root.level
+    monkeypatch.setattr(root, "handlers", [])
+    for name in [name for name in sys.modules if name.split(".")[0] == "gem"]:
+        monkeypatch.delitem(sys.modules, name)
+    load(GEM, "gem", "")
+    assert (root.handlers, root.level) == ([], level)
+
+
+def test_questions_that_differ_from_process_to_process_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    with pytest.raises(UserError, match="set PYTHONHASHSEED=0 for all processes"):
+        make_env(QUESTION, {"dataset": "ransom_note"})
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    make_env(QUESTION, {"dataset": "ransom_note"}).close()
 
 
 @pytest.mark.parametrize(

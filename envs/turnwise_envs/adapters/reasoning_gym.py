@@ -8,6 +8,7 @@ A task is drawn from its seed, so held-out tasks differ by seed; where a dataset
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -29,6 +30,9 @@ EVALUATE = frozenset(
     ("binary_matrix", "countdown", "intermediate_integration", "n_queens", "polynomial_multiplication", "puzzle24")
 ) | {"simple_integration", "spiral_matrix", "string_insertion"}
 """Datasets that score an answer by evaluating it as Python, in this process."""
+
+BY_HASH = ("isomorphic_strings", "polynomial_multiplication", "ransom_note")
+"""Datasets whose questions depend on the order of a set, hence on the process, as long as texts are hashed at random."""
 
 SOLVER = "pycosat"
 """A package to be compiled, that `zebra_puzzles` needs and the import of all asks for."""
@@ -65,6 +69,10 @@ class ReasoningGymEnv(TurnEnv):
         if self._name in EVALUATE and not truth("unsafe_eval", unsafe_eval):
             problem = "its score evaluates the policy's answers as Python in this process"
             raise UserError("env.kwargs.dataset", dataset, problem, "set unsafe_eval=true, or choose another")
+        if self._name in BY_HASH and os.environ.get("PYTHONHASHSEED", "random") == "random":
+            problem = "another process would draw other questions from the same seeds"
+            remedy = "set PYTHONHASHSEED=0 for all processes, or choose another"
+            raise UserError("env.kwargs.dataset", dataset, problem, remedy)
         self._configs = {"train": by_name("config", config), "eval": by_name("eval_config", eval_config or config)}
         for split, field in (("train", "config"), ("eval", "eval_config")):
             made("dataset", self._name, self._configs[split], partial(self._entry_of, split, 0), given_as=field)
