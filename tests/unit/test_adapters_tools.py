@@ -32,6 +32,10 @@ class Said(Action):
     text: str
 
 
+class Named(Action):
+    tool_name: str
+
+
 class Moved(Action):
     steps: int
     way: str = "on"
@@ -58,7 +62,8 @@ class Walk(Environment):
         if isinstance(action, CallToolAction):
             self.at += action.arguments["steps"]
             return CallToolObservation(tool_name="walk", result=f"at {self.at}", done=self.at == 3, reward=self.at == 3)
-        self.at += action.steps if isinstance(action, Moved) else len(action.text.split())
+        words = str(action.tool_name if isinstance(action, Named) else getattr(action, "text", ""))
+        self.at += action.steps if isinstance(action, Moved) else len(words.split())
         if self.at > 9:
             raise ValueError("off the map")
         return Place(place=f"at {self.at}", done=self.at >= 3, reward=3.0 * (self.at == 3))
@@ -184,6 +189,14 @@ def test_a_served_environment_of_text_is_played_by_words(servers: dict[str, str]
     env.close()
     assert env.reset(seed=0)[0][0]["content"] == "at 0"
     env.close()
+
+
+def test_an_action_that_only_names_a_tool_is_a_text() -> None:
+    with adapter_pieces.serving(Walk, Named, Place) as (url, _):
+        env = make_env(OPEN, {"url": url})
+        assert env.reset(seed=1)[0][0]["content"] == "at 1"
+        assert (world_of(env).tools, _said(env.step("one"))) == ([], ("user", "at 2"))
+        env.close()
 
 
 def test_a_served_environment_of_fields_is_a_tool_and_what_it_raises_is_its_failure(servers: dict[str, str]) -> None:

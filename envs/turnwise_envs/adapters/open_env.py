@@ -27,7 +27,7 @@ from turnwise_envs.mcp.tools import Offered, cut
 ENV_ID = "turnwise/OpenEnv-v0"
 INSTALL = "openenv==0.10.0"
 STEP, MAX_SCHEMA, MAX_SHOWN = "step", 1_000_000, 100_000
-TOOL_NAME, LIST_TOOLS = "tool_name", {"type": "list_tools"}
+TOOL_NAME, CALL_FIELDS, LIST_TOOLS = "tool_name", {"tool_name", "arguments"}, {"type": "list_tools"}
 APART = ("done", "reward", "metadata")
 """Fields of an observation that are not shown."""
 
@@ -62,7 +62,7 @@ class OpenEnvEnv(TurnEnv):
         self._timeout_s = number("timeout_s", timeout_s, 0.01, 3600)
         self._shape = _shape(url, self._timeout_s)
         properties = self._shape["properties"]
-        self._has_tools = TOOL_NAME in properties
+        self._has_tools = properties.keys() >= CALL_FIELDS
         texts = [key for key, value in properties.items() if isinstance(value, dict) and value.get("type") == "string"]
         self._text = texts[0] if len(properties) == len(texts) == 1 else None
         self._tools = Tools()
@@ -134,7 +134,7 @@ class OpenEnvEnv(TurnEnv):
                 raise ConnectionError("the session was lost")
             self._socket = socket
         except RuntimeError as error:
-            if "VALIDATION_ERROR" in str(error) and verb == "step" and LIST_TOOLS not in action:
+            if "VALIDATION_ERROR" in str(error) and verb == "step":
                 raise InvalidAction(" ".join(str(error).split())[:500]) from None
             self.close()
             kind = InfraError if "CAPACITY_REACHED" in str(error) else EnvError

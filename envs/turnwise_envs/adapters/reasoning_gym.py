@@ -32,7 +32,7 @@ EVALUATE = frozenset(
 """Datasets that score an answer by evaluating it as Python, in this process."""
 
 BY_HASH = ("isomorphic_strings", "polynomial_multiplication", "ransom_note")
-"""Datasets whose questions depend on the order of a set, hence on the process, as long as texts are hashed at random."""
+"""Datasets whose questions depend on the order of a set: on the process, then, while texts are hashed at random."""
 
 SOLVER = "pycosat"
 """A package to be compiled, that `zebra_puzzles` needs and the import of all asks for."""
