@@ -144,6 +144,7 @@ def test_an_episode_depends_on_its_seed_alone_whoever_else_draws(id: str, kwargs
 
 
 def test_importing_gem_leaves_the_root_logger_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_env(GEM, {}).close()
     root = logging.getLogger()
     level = root.level
     monkeypatch.setattr(root, "handlers", [])
