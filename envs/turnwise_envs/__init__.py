@@ -14,6 +14,7 @@
 - `turnwise/BFCL-v0`: multi-turn function calling, with the tasks and services of the Berkeley leaderboard
 - `turnwise/MCP-v0`: the tools of any server of the Model Context Protocol
 - `turnwise/Remote-v0`: an environment that another machine serves
+- `turnwise/ReasoningGym-v0`, `Gem-v0`, `TextArena-v0`, `TRL-v0`, `OpenEnv-v0`: those of other makers
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ _ENTRY_POINTS = {
     "turnwise/BFCL-v0": "turnwise_envs.bfcl.env:BfclEnv",
     "turnwise/MCP-v0": "turnwise_envs.mcp.env:McpEnv",
     "turnwise/Remote-v0": "turnwise_envs.remote.env:RemoteEnv",
+    "turnwise/ReasoningGym-v0": "turnwise_envs.adapters.reasoning_gym:ReasoningGymEnv",
+    "turnwise/Gem-v0": "turnwise_envs.adapters.gem:GemEnv",
+    "turnwise/TextArena-v0": "turnwise_envs.adapters.text_arena:TextArenaEnv",
+    "turnwise/TRL-v0": "turnwise_envs.adapters.trl:TrlEnv",
+    "turnwise/OpenEnv-v0": "turnwise_envs.adapters.open_env:OpenEnvEnv",
 }
 
 
