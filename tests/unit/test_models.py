@@ -1,5 +1,6 @@
 """Tokenizers are those that transformers would choose, and cost no import of torch where that is known."""
 
+import gc
 import json
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from turnwise.models import resolve_model, tokenizer_of
+from turnwise.models import loading, resolve_model, tokenizer_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart.yaml"
 
@@ -41,6 +42,16 @@ def test_of_other_models_transformers_chooses(file: str, changes: dict[str, str]
     theirs = AutoTokenizer.from_pretrained(folder)
     assert type(theirs) is not type(tokenizer_of(resolve_model("tiny")))
     assert type(tokenizer_of(folder)) is type(theirs)
+
+
+def test_nothing_looks_for_garbage_while_a_model_is_loaded_and_all_do_after_an_error() -> None:
+    def fail() -> None:
+        with loading():
+            assert not gc.isenabled()
+            raise OSError
+
+    pytest.raises(OSError, fail)
+    assert gc.isenabled()
 
 
 def test_neither_the_driver_of_a_training_nor_a_rollout_worker_loads_torch() -> None:

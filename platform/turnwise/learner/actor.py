@@ -18,6 +18,7 @@ import ray
 
 from turnwise.config.schema import LearnerConfig, SftConfig
 from turnwise.learner.sft import TokenRows, train
+from turnwise.models import loading
 from turnwise.records import Batch
 
 NUM_KEPT = 16
@@ -53,12 +54,13 @@ class LearnerActor:
 
     def __init__(self, model_path: str, config: LearnerConfig, dtype: str, seed: int, temperature: float = 1.0) -> None:
         """Load the model; UserError as for `Learner`."""
-        import torch
+        with loading():
+            import torch
 
-        from turnwise.learner.policy import Learner
+            from turnwise.learner.policy import Learner
 
-        torch.set_num_threads(config.threads)
-        self._learner = Learner(model_path, config, dtype=dtype, seed=seed, temperature=temperature)
+            torch.set_num_threads(config.threads)
+            self._learner = Learner(model_path, config, dtype=dtype, seed=seed, temperature=temperature)
         self._done = KeyedResults()
 
     @ray.method(concurrency_group="control")
