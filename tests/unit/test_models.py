@@ -50,7 +50,8 @@ def test_nothing_looks_for_garbage_while_a_model_is_loaded_and_all_do_after_an_e
             assert not gc.isenabled()
             raise OSError
 
-    pytest.raises(OSError, fail)
+    with pytest.raises(OSError):
+        fail()
     assert gc.isenabled()
 
 
