@@ -22,7 +22,7 @@ from turnwise.curriculum import Curriculum
 from turnwise.deadline import within
 from turnwise.demonstration_files import read_for
 from turnwise.errors import UserError
-from turnwise.models import resolve_model
+from turnwise.models import resolve_model, tokenizer_of
 from turnwise.registry import lookup
 from turnwise.run_folder import RunFolder
 from turnwise.tasks import TaskSet
@@ -137,11 +137,9 @@ def check_world(config: RunConfig, folder: Path) -> None:
 
 def load_tokenizer(folder: Path) -> Any:
     """Return the tokenizer of a model's folder; UserError if it cannot be loaded."""
-    from transformers import AutoTokenizer
-
     try:
         # Lengths are checked against the agent's and the engine's limits; the tokenizer's own would only add a warning.
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=2**31)
+        return tokenizer_of(folder, model_max_length=2**31)
     except (OSError, ValueError, KeyError) as error:
         problem = f"its tokenizer cannot be loaded ({str(error).splitlines()[0]})"
         raise UserError("model.path", folder, problem, "give a folder in Hugging Face format") from error
