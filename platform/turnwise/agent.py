@@ -74,6 +74,9 @@ class Dialogue(Protocol):
     def observe(self, messages: Sequence[Message]) -> None:
         """Append what the environment answered."""
 
+    def fork(self) -> Dialogue:
+        """Return a dialogue that goes on from here by itself; this one stays as it is."""
+
     def spell(self, text: str) -> IntArray:
         """Return the ids with which a demonstration's action (as `TurnEnv.demonstrate` gives it) would be sampled.
 

@@ -1,0 +1,56 @@
+"""The environment of an episode that a program plays: it acts through it, and what came of it is kept for the turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from turnwise.gateway.refusal import Refused
+from turnwise.gateway.spans import Deed
+from turnwise.records import Message
+from turnwise.rollout.world import Answer, Opening
+
+
+class Play:
+    """One episode, until the environment ends it or fails."""
+
+    def __init__(self, opening: Opening, step: Callable[[Message], Awaitable[Answer]]) -> None:
+        """`step` carries out one assistant message in a world that has shown `opening`."""
+        self.opening = opening
+        self.deeds: list[Deed] = []
+        self.is_terminated = self.is_truncated = False
+        self.error: Exception | None = None  # the environment's failure, which ended the episode
+        self._step, self._lock = step, asyncio.Lock()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is carried out."""
+        return self.is_terminated or self.is_truncated or self.error is not None
+
+    @property
+    def prompt(self) -> str:
+        """What a program is told at the start: the environment's instructions and its first observation."""
+        shown = (str(message["content"]) for message in self.opening.messages)
+        return "\n\n".join(part for part in (self.opening.instructions, *shown) if part)
+
+    async def act(self, action: Message, after: int) -> Answer:
+        """Carry out one action, which the program took after so many replies; Refused once the episode is over."""
+        async with self._lock:
+            if self.is_over:
+                raise Refused("the episode is over", status=403, code="episode_over")
+            try:
+                answer = await self._step(action)
+            except Exception as error:
+                self.error = error
+                raise
+            self.is_terminated, self.is_truncated = answer.terminated, answer.truncated
+            self.deeds.append(
+                Deed(
+                    after=after,
+                    is_valid=answer.is_valid,
+                    seconds=answer.seconds,
+                    events=answer.events,
+                    info=answer.info,
+                )
+            )
+            return answer
