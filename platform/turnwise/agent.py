@@ -8,8 +8,8 @@ Implementations (in `turnwise_agents`) get a tokenizer handed in, and import nei
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from turnwise.records import IntArray, Message
 
@@ -92,3 +92,20 @@ class Agent(Protocol):
 
     def begin(self, *, instructions: str, tools: Sequence[dict[str, Any]], observation: Sequence[Message]) -> Dialogue:
         """Return the dialogue of a new episode."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A program that plays episodes by itself, and finds the policy behind OpenAI's chat completions."""
+
+    command: tuple[str, ...]  # its words; `{prompt}` stands for what the environment says at the start
+    variables: Mapping[str, str] = field(default_factory=dict)  # what its environment has besides
+    max_requests: int = 100  # requests that an episode may make
+    idle_s: float = 60.0  # seconds that it may do nothing that we see
+
+
+@runtime_checkable
+class Programmed(Agent, Protocol):
+    """An agent whose episodes a program plays; its dialogues turn what the program asks into tokens."""
+
+    program: Program

@@ -1,7 +1,7 @@
-"""What a chat-completions request asks for, once it has been looked at; what is not understood is refused, not ignored.
+"""What a chat-completions request asks for, once it has been looked at; what is not understood is refused.
 
-How tokens are drawn in training is the run's affair: there `temperature`, `top_p` and `seed` are read and have no effect
-(`Session`). Parameters that have one value here (`n`, penalties, ...) may be given with that value.
+How tokens are drawn in an episode is the run's affair: there `temperature` and `top_p` are read and have no effect
+(`Session`), and `seed` never has one. What has one value here (`n`, penalties, ...) may be given with that value.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read(body: Any) -> Asked:
         raise Refused("the body is no JSON object")
     given = {name: value for name, value in body.items() if value is not None and name not in _NO_EFFECT}
     for name, values in _ONE_VALUE.items():
-        if (value := given.pop(name, values[0])) not in values:
+        if given.pop(name, values[0]) not in values:
             raise Refused(f"{name} may only be {json.dumps(values[0])} here", param=name, code="unsupported_value")
     take = _Taker(given)
     limits = [
@@ -130,7 +130,7 @@ def _text(content: Any, where: str) -> str:
 
 
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
-    """Return an assistant's calls with their arguments as objects; ids are left out, since the policy never sees them."""
+    """Return an assistant's calls with their arguments as objects; ids are left out: the policy never sees them."""
     try:
         functions = [call["function"] for call in calls]
         read = [{"name": str(each["name"]), "arguments": json.loads(each["arguments"])} for each in functions]

@@ -20,7 +20,7 @@ from turnwise.errors import BoundaryError
 from turnwise.gateway import asked, replies
 from turnwise.gateway.for_tools import ForTools
 from turnwise.gateway.refusal import Refused
-from turnwise.gateway.session import Session, Sessions
+from turnwise.gateway.session import Sessions
 
 Value = TypeVar("Value")
 
@@ -46,12 +46,12 @@ class Door:
 
     async def models(self, request: Request) -> Response:
         """List the model."""
-        session_of(self._sessions, request)
+        self._sessions.of(request.headers.get("authorization", ""))
         return JSONResponse(replies.models(self._model))
 
     async def complete(self, request: Request) -> Response:
         """Answer one request; a caller who leaves early has asked nothing."""
-        session = session_of(self._sessions, request)
+        session = self._sessions.of(request.headers.get("authorization", ""))
         wanted = asked.read(await _body(request, session.limits.max_body))
         try:
             reply = await _unless_gone(request, session.reply(wanted))
@@ -60,15 +60,6 @@ class Door:
         if wanted.streams:
             return StreamingResponse(replies.events(reply, wanted, self._model), media_type="text/event-stream")
         return JSONResponse(replies.whole(reply, wanted, self._model))
-
-
-def session_of(sessions: Sessions, request: Request) -> Session:
-    """Return the session whose secret a request bears; Refused."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    session = sessions.find(secret.strip()) if scheme.lower() == "bearer" else None
-    if session is None:
-        raise Refused("no session has this key, or it has ended", status=401, code="invalid_api_key")
-    return session
 
 
 async def _body(request: Request, max_bytes: int) -> Any:

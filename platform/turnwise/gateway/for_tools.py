@@ -48,9 +48,7 @@ class ForTools:
         await self._manager.handle_request(scope, receive, send)
 
     def _played(self, request: Any) -> tuple[Session, Play]:
-        from turnwise.gateway.door import session_of
-
-        session = session_of(self._sessions, request)
+        session = self._sessions.of(request.headers.get("authorization", ""))
         if session.play is None:
             raise Refused("the session has no environment", status=403)
         return session, session.play

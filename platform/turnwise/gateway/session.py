@@ -75,7 +75,7 @@ class Session:
         self.limits, self.play = limits, play
         self.exchanges: list[Exchange] = []
         self.error: Exception | None = None  # the engine's failure that was answered last, unless a reply followed
-        self.was_full = False  # a request was refused because the context has no more room
+        self.was_full = False  # the last request was refused because the context has no more room
         self._agent, self._sample, self._temperature = agent, sample, temperature
         self._said: list[_Said] = []
         self._written: dict[str, str] = {}  # a reply's text as it was sampled, by what the program was given
@@ -85,6 +85,11 @@ class Session:
     def idle_s(self) -> float:
         """Seconds since the last request was answered."""
         return 0.0 if self._asked else time.monotonic() - self._last
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it has had all of its requests."""
+        return len(self.exchanges) >= self.limits.max_requests
 
     def turns(self) -> tuple[Turn, ...]:
         """Return the episode so far, as the learner takes it."""
@@ -109,7 +114,7 @@ class Session:
     def _check(self, asked: Asked) -> None:
         if self.play is not None and self.play.is_over:
             raise Refused("the episode is over", status=403, code="episode_over")
-        if len(self.exchanges) >= self.limits.max_requests:
+        if self.is_spent:
             raise Refused(f"the session has had its {self.limits.max_requests} requests", status=403, code="requests")
         if self._temperature is None and asked.top_p != 1:
             problem = "top_p may only be 1 here: tokens are drawn from the whole distribution"
@@ -127,7 +132,8 @@ class Session:
         except BoundaryError as error:
             self.error = error
             raise
-        seconds, self.error = time.perf_counter() - started, None
+        seconds = time.perf_counter() - started
+        self.error, self.was_full = None, False
         completion, stop = _cut(dialogue, completion, asked.stop)
         texts = _texts(dialogue, completion.ids) if asked.wants_logprobs else ()
         action = dialogue.act(completion.ids)
@@ -172,7 +178,7 @@ class Session:
         return max(fitting, key=lambda said: len(said.words), default=None)
 
     def _as_written(self, message: Message, said: str) -> Message:
-        """Return a message; one of our replies as the policy wrote it, which the chat template has nothing to add to."""
+        """Return a message; one of our replies as the policy wrote it, calls and thoughts included."""
         if message["role"] == "assistant" and said in self._written:
             return {"role": "assistant", "content": self._written[said]}
         return message
@@ -212,6 +218,14 @@ class Sessions:
         """Return the session of a secret; None if there is none, or it was idle for too long."""
         self._sweep()
         return self._open.get(_digest(secret))
+
+    def of(self, authorization: str) -> Session:
+        """Return the session whose secret stands in a header `Bearer SECRET`; Refused."""
+        scheme, _, secret = authorization.partition(" ")
+        session = self.find(secret.strip()) if scheme.lower() == "bearer" else None
+        if session is None:
+            raise Refused("no session has this key, or it has ended", status=401, code="invalid_api_key")
+        return session
 
     def close(self, secret: str) -> None:
         """Forget a session, if it is there."""
