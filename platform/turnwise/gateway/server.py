@@ -17,6 +17,9 @@ from turnwise.gateway.session import Session, Sessions
 MODEL = "turnwise"
 """The name that replies bear; programs may ask for any."""
 
+CLOSE_S = 2
+"""Seconds that requests in progress have when the server closes."""
+
 
 class Server:
     """One address with many sessions; belongs to the event loop that starts it."""
@@ -37,16 +40,18 @@ class Server:
         return self.sessions.open(session)
 
     async def close(self) -> None:
-        """Stop serving; requests in progress are cut off."""
+        """Stop serving."""
         if self._server is not None and self._serving is not None:
-            self._server.should_exit = self._server.force_exit = True
+            self._server.should_exit = True
             await asyncio.wait([self._serving])
 
     async def _start(self) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = application(self.sessions, MODEL, ForTools(self.sessions))
-        server = _Uvicorn(uvicorn.Config(app, log_level="warning", access_log=False, ws="none", lifespan="on"))
+        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan="on")
+        config.timeout_graceful_shutdown = CLOSE_S
+        server = _Uvicorn(config)
         self._serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started and not self._serving.done():
             await asyncio.sleep(0.005)

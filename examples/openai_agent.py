@@ -1,0 +1,54 @@
+"""An agent as it is found anywhere: the `openai` client, the tools of an MCP server, and a loop around them.
+
+It knows nothing of Turnwise: it takes its task from its input, the model from OPENAI_BASE_URL and OPENAI_API_KEY, and the
+tools from TURNWISE_MCP_URL. `agent: {name: program, command: [python, <the full path of this file>]}` trains its model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.request
+from typing import Any
+
+from openai import OpenAI
+
+
+def ask_server(method: str, **params: Any) -> dict[str, Any]:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    headers = {
+        "authorization": f"Bearer {os.environ['OPENAI_API_KEY']}",
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+    }
+    with urllib.request.urlopen(urllib.request.Request(os.environ["TURNWISE_MCP_URL"], body, headers)) as answer:
+        return json.load(answer)["result"]
+
+
+def functions() -> list[Any]:
+    tools = ask_server("tools/list")["tools"]
+    parts = [{**tool, "parameters": tool["inputSchema"]} for tool in tools]
+    names = ("name", "description", "parameters")
+    return [{"type": "function", "function": {name: part[name] for name in names}} for part in parts]
+
+
+def main() -> None:
+    model, tools = OpenAI(), functions()
+    messages: list[Any] = [{"role": "user", "content": sys.stdin.read()}]
+    while True:
+        reply = model.chat.completions.create(model="policy", messages=messages, tools=tools).choices[0].message
+        messages.append(reply)
+        for call in reply.tool_calls or ():
+            arguments = json.loads(call.function.arguments)
+            result = ask_server("tools/call", name=call.function.name, arguments=arguments)
+            text = "\n".join(part["text"] for part in result["content"])
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
+            if result.get("structuredContent", {}).get("is_over"):
+                return
+        if not reply.tool_calls:
+            messages.append({"role": "user", "content": "Call one of the tools."})
+
+
+if __name__ == "__main__":
+    main()
