@@ -1,7 +1,7 @@
 """An agent as it is found anywhere: the `openai` client, the tools of an MCP server, and a loop around them.
 
-It knows nothing of Turnwise: it takes its task from its input, the model from OPENAI_BASE_URL and OPENAI_API_KEY, and the
-tools from TURNWISE_MCP_URL. `agent: {name: program, command: [python, <the full path of this file>]}` trains its model.
+It knows nothing of Turnwise: its task comes from its input, the model is at OPENAI_BASE_URL, and the tools are at
+TURNWISE_MCP_URL. `agent: {name: program, command: [python, <the full path of this file>]}` trains its model.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from turnwise.agent import Action, Program, Tokenizer
+from turnwise.agent import Action, Program, Tokenizer, told
 from turnwise.config import key
 from turnwise.env.calls import ToolCall, parse_compact, parse_hermes_calls
 from turnwise.errors import InvalidAction, UserError
@@ -34,13 +34,13 @@ class ProgramConfig:
         "hermes", "how a call is written: `hermes` (JSON), `compact` (`name value | value`) or `text` (there are none)"
     )
     max_context: int = key(
-        4096,
+        1024,
         "tokens that prompt and reply may have together; at most `engine.max_context` and the model's positions",
         at_least=2,
     )
-    max_action_tokens: int = key(256, "tokens of one reply, whatever more is asked for", at_least=1)
+    max_action_tokens: int = key(128, "tokens of one reply, whatever more is asked for", at_least=1)
     max_requests: int = key(100, "requests of one episode", at_least=1)
-    idle_s: float = key(60.0, "seconds without a request after which an episode has failed", above=0)
+    idle_s: float = key(120.0, "seconds without a request after which an episode has failed", above=0)
 
 
 class ProgramAgent(ChatAgent):
@@ -54,7 +54,6 @@ class ProgramAgent(ChatAgent):
             format=config.format,
             max_context=config.max_context,
             max_action_tokens=config.max_action_tokens,
-            show_instructions=True,
         )
         super().__init__(chat, tokenizer)
         _check(config.command)
@@ -68,8 +67,13 @@ class ProgramAgent(ChatAgent):
     def begin(
         self, *, instructions: str, tools: Sequence[dict[str, Any]], observation: Sequence[Message]
     ) -> ProgramDialogue:
-        """Return a dialogue that begins with these messages, of any roles."""
-        template = self._template(self._system_text(instructions), tools if self._format.shows_tools else ())
+        """Return a dialogue that begins with these messages, of any roles.
+
+        With `instructions` it is one of the warm start's, and begins as programs do that say what they were told.
+        """
+        if instructions:
+            observation = [{"role": "user", "content": told(instructions, observation)}]
+        template = self._template("", tools if self._format.shows_tools else ())
         return ProgramDialogue(self._config, self._format, self._tokenizer, template, tools, observation)
 
 

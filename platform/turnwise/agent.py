@@ -94,6 +94,11 @@ class Agent(Protocol):
         """Return the dialogue of a new episode."""
 
 
+def told(instructions: str, observation: Sequence[Message]) -> str:
+    """Return what a program is told at the start of an episode."""
+    return "\n\n".join(part for part in (instructions, *(str(message["content"]) for message in observation)) if part)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Program:
     """A program that plays episodes by itself, and finds the policy behind OpenAI's chat completions."""
@@ -101,7 +106,7 @@ class Program:
     command: tuple[str, ...]  # its words; `{prompt}` stands for what the environment says at the start
     variables: Mapping[str, str] = field(default_factory=dict)  # what its environment has besides
     max_requests: int = 100  # requests that an episode may make
-    idle_s: float = 60.0  # seconds that it may do nothing that we see
+    idle_s: float = 120.0  # seconds that it may do nothing that we see
 
 
 @runtime_checkable

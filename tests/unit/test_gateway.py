@@ -335,10 +335,9 @@ def test_a_caller_who_leaves_has_asked_nothing() -> None:
 def test_a_session_that_is_idle_for_too_long_is_over() -> None:
     async def played() -> None:
         async with gateway() as (server, opened):
-            talk = session(script("on")[0], "chatml", limits=Limits(idle_s=0.2))
-            client = await opened(talk)
-            await client.chat.completions.create(model="m", messages=[user("go")])
-            await asyncio.sleep(0.3)
+            client = await opened(session(script("on")[0], "chatml", limits=Limits(idle_s=0.05)))
+            assert len(server.sessions) == 1
+            await asyncio.sleep(0.1)
             with pytest.raises(openai.AuthenticationError):
                 await client.chat.completions.create(model="m", messages=[user("go")])
             assert len(server.sessions) == 0

@@ -126,6 +126,11 @@ def test_an_unmodified_program_with_the_openai_client_plays_as_the_chat_agent_do
     assert [request.seed for request in client.requests] == [request.seed for request in again.requests]
     assert trajectory.provenance == chat.provenance
 
+    env = make_env(TOOL, SMALL)  # the warm start's demonstrations begin as this program does
+    shown, _ = env.reset(seed=3, options={"split": "train", "task_id": "3"})
+    dialogue = player.begin(instructions=world_of(env).instructions, tools=world_of(env).tools, observation=shown)
+    np.testing.assert_array_equal(dialogue.prompt().context_ids, client.requests[0].context_ids)
+
 
 def test_its_trajectories_on_the_real_engine_train() -> None:
     engine = tiny_engine()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from turnwise.agent import told
 from turnwise.gateway.refusal import Refused
 from turnwise.gateway.spans import Deed
 from turnwise.records import Message
@@ -30,8 +31,7 @@ class Play:
     @property
     def prompt(self) -> str:
         """What a program is told at the start: the environment's instructions and its first observation."""
-        shown = (str(message["content"]) for message in self.opening.messages)
-        return "\n\n".join(part for part in (self.opening.instructions, *shown) if part)
+        return told(self.opening.instructions, self.opening.messages)
 
     async def act(self, action: Message, after: int) -> Answer:
         """Carry out one action, which the program took after so many replies; Refused once the episode is over."""
