@@ -12,9 +12,8 @@ import hashlib
 import json
 import secrets
 import time
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from turnwise.agent import Action, Agent, Dialogue
@@ -24,6 +23,7 @@ from turnwise.gateway.asked import Asked
 from turnwise.gateway.play import Play
 from turnwise.gateway.refusal import Refused
 from turnwise.gateway.spans import Exchange, turns_of
+from turnwise.gateway.stops import cut, texts_of
 from turnwise.records import IntArray, Message, Turn
 
 Sample = Callable[[IntArray, int, float, int], Awaitable[Completion]]
@@ -134,8 +134,8 @@ class Session:
             raise
         seconds = time.perf_counter() - started
         self.error, self.was_full = None, False
-        completion, stop = _cut(dialogue, completion, asked.stop)
-        texts = _texts(dialogue, completion.ids) if asked.wants_logprobs else ()
+        completion, stop = cut(dialogue, completion, asked.stop)
+        texts = texts_of(dialogue, completion.ids) if asked.wants_logprobs else ()
         action = dialogue.act(completion.ids)
         message = _message(action, stop)
         read = "\n".join(str(each["content"]) for each in new)
@@ -266,38 +266,3 @@ def _message(action: Action, stop: str | None) -> dict[str, Any]:
         ]
         message["content"] = message["content"] or None
     return message
-
-
-def _cut(dialogue: Dialogue, completion: Completion, stops: Sequence[str]) -> tuple[Completion, str | None]:
-    """Return the completion until the first of the stops, whose last token is the last one, and that stop.
-
-    Nothing that was drawn later had a part in it: it is what a sampler that stops there would have drawn.
-    """
-    sizes = {stop: _size_until(dialogue, completion.ids, stop) for stop in stops}
-    found = [(size, stop) for stop, size in sizes.items() if size is not None]
-    if not found:
-        return completion, None
-    size, stop = min(found)
-    kept = replace(
-        completion,
-        ids=completion.ids[:size],
-        logprobs=completion.logprobs[:size],
-        versions=completion.versions[:size],
-        finish=Finish.STOP,
-    )
-    return kept, stop
-
-
-def _size_until(dialogue: Dialogue, ids: IntArray, stop: str) -> int | None:
-    """Return how many tokens it takes to spell a text that contains the stop; None if all of them do not."""
-    if stop not in _text(dialogue, ids):
-        return None
-    return bisect_left(range(len(ids)), True, key=lambda size: stop in _text(dialogue, ids[:size]))
-
-
-def _texts(dialogue: Dialogue, ids: IntArray) -> tuple[str, ...]:
-    return tuple(_text(dialogue, ids[place : place + 1]) for place in range(len(ids)))
-
-
-def _text(dialogue: Dialogue, ids: IntArray) -> str:
-    return dialogue.fork().act(ids).text
