@@ -73,6 +73,7 @@ class ProgramAgent(ChatAgent):
         """
         if instructions:
             observation = [{"role": "user", "content": told(instructions, observation)}]
+        tools = [_ordered(tool) for tool in tools]
         template = self._template("", tools if self._format.shows_tools else ())
         return ProgramDialogue(self._config, self._format, self._tokenizer, template, tools, observation)
 
@@ -97,6 +98,14 @@ class ProgramDialogue(ChatDialogue):
         if self._config.format == "compact":
             return [parse_compact(text, self._tools)], ""
         return parse_hermes_calls(text), text.partition("<tool_call>")[0].strip()
+
+
+def _ordered(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool with its keys in the order of `ToolEnv`'s, whichever way they took through servers and clients."""
+    function, parameters = tool["function"], tool["function"]["parameters"]
+    own = {name: parameters[name] for name in ("type", "properties", "required") if name in parameters}
+    known = {name: function[name] for name in ("name", "description") if name in function}
+    return {"type": "function", "function": {**known, **function, "parameters": {**own, **parameters}}}
 
 
 def _check(command: Sequence[str]) -> None:

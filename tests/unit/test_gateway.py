@@ -12,7 +12,7 @@ import openai
 import pytest
 import torch
 from gateway_pieces import SEARCH, gateway, sampler, script, session, tiny_engine, user
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from turnwise.config.schema import LearnerConfig
 from turnwise.credit.pack import pack
@@ -145,13 +145,19 @@ def test_an_edited_history_begins_a_new_span_and_only_sampled_tokens_are_trained
             third = await ask(user("in short: who"), second, user("say it again"))  # the history was compacted
             await ask(user("in short: who"), second, user("say it again"), third, user("hello"))
             await ask(user("who is the founder"), first, user("which one"), second, user("hello"))  # back to the first
+            await ask(user("who is the founder"), first, user("hello"))  # another question after the first reply
             await ask(user("who is the founder"))  # the same question once more
             return talk.exchanges, talk.turns()
 
     exchanges, turns = asyncio.run(played())
-    assert [turn.starts_context for turn in turns] == [False, False, True, False, True, True]
+    said = np.concatenate([exchanges[0].context_ids, exchanges[0].completion.ids])
+    np.testing.assert_array_equal(exchanges[5].context_ids[: len(said)], said)
+    new = AutoTokenizer.from_pretrained(TINY_MODEL).decode(exchanges[5].context_ids[len(said) :])
+    assert "hello" in new
+    assert "which" not in new  # what was asked there before is not part of it
+    assert [turn.starts_context for turn in turns] == [False, False, True, False, True, True, True]
     batch = batch_of(turns)
-    assert batch.num_rows == 4
+    assert batch.num_rows == 5
     trained = np.concatenate([exchange.completion.ids for exchange in exchanges])
     np.testing.assert_array_equal(batch.ids[batch.loss_mask], trained)
     np.testing.assert_allclose(batch.logprobs[batch.loss_mask], recomputed(batch), atol=2e-4)
