@@ -25,6 +25,7 @@ from turnwise.errors import EnvError, InvalidAction, UserError
 from turnwise.records import Message
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import strongest
+from turnwise_envs.arguments import number, truth, whole
 from turnwise_envs.mcp.tasks import FIELD, load_tasks
 from turnwise_envs.mcp.tools import Result, Tool, catalogue, cut
 
@@ -95,9 +96,9 @@ class McpEnv(TurnEnv):
         self._tasks, self._allowed = load_tasks(tasks), _words("tools", tools)
         self.sample_actions = self._samples()
         super().__init__(render_mode)
-        self.max_turns = _number("max_turns", max_turns, 1, 10_000)
-        self._fresh, self._shown = bool(fresh), _number("shown_chars", shown_chars, 100, 500_000)
-        self._start_s, self._call_s = _number("start_s", start_s, 0.01, 3600), _number("call_s", call_s, 0.01, 3600)
+        self.max_turns = whole("max_turns", max_turns, 1, 10_000)
+        self._fresh, self._shown = truth("fresh", fresh), whole("shown_chars", shown_chars, 100, 500_000)
+        self._start_s, self._call_s = number("start_s", start_s, 0.01, 3600), number("call_s", call_s, 0.01, 3600)
         self._variables = _texts("variables", variables or {})
         self._token = None
         if token_env is not None or token_file is not None:
@@ -271,11 +272,3 @@ def _texts(name: str, given: Any) -> dict[str, str]:
     if not is_mapping or any("\0" in text or "=" in key for key, text in given.items()):
         raise UserError(f"env.kwargs.{name}", given, "no texts by name", f"write {name}.NAME=text")
     return dict(given)
-
-
-def _number(name: str, value: Any, low: float, high: float) -> Any:
-    """Return a number within bounds, a whole one where the lower bound is; UserError."""
-    kinds = int if isinstance(low, int) else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
-        raise UserError(f"env.kwargs.{name}", value, "out of range", f"give a number from {low:g} to {high:g}")
-    return value

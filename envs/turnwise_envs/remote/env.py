@@ -19,6 +19,7 @@ from turnwise.env.bearer import TOKEN, read_token
 from turnwise.env.wire import read_info
 from turnwise.errors import EnvError, TurnwiseError, UserError
 from turnwise.records import Message
+from turnwise_envs.arguments import number
 from turnwise_envs.remote.caller import Caller, SessionOver, Unreached
 
 
@@ -42,12 +43,10 @@ class RemoteEnv(TurnEnv):
         `url`: as the server says it. `kwargs`: arguments of the environment there, which the server must allow.
         `token_env`, `token_file`: the variable, or the file, with the token. `timeout_s`: seconds for an answer.
         """
-        if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= 86400:
-            raise UserError("env.kwargs.timeout_s", timeout_s, "out of range", "give seconds above 0")
         if not isinstance(kwargs, Mapping | None):
             raise UserError("env.kwargs.kwargs", kwargs, "no arguments by name", "give a mapping")
         self._kwargs = dict(kwargs or {})
-        self._caller = Caller(url, timeout_s)
+        self._caller = Caller(url, number("timeout_s", timeout_s, 0.01, 86400))
         self._caller.carry(read_token(token_env, token_file))
         self._session: str | None = None
         self._tools: list[dict[str, Any]] = []
