@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= quickstart-$(shell date +%Y%m%d-%H%M%S)
 STAMP := $(VENV)/.installed
-SWE_PACKAGES := boltons==26.2.0 more-itertools==11.2.1 sqlparse==0.6.1 parse==1.22.4 tinydb==4.9.0 toolz==1.0.0 funcy==2.1
+SWE_PACKAGES := more-itertools==11.2.1 sqlparse==0.6.1 parse==1.22.4 tinydb==4.9.0 toolz==1.0.0 funcy==2.1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test slow lint format lock base-model code-model swe-tasks curves curves-swe credit flagship bench soak-sandbox clean
@@ -28,7 +28,7 @@ train: $(STAMP)  ## train the quickstart agent; the run's folder is runs/$(RUN)
 
 test: $(STAMP)  ## run all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/attack tests/unit; apart=$$?; \
-	    $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile tests/flow && exit $$apart
+	    $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder tests/flow && exit $$apart
 
 slow: $(STAMP)  ## the tests that take many minutes: FrozenLake to nine tenths of the optimum
 	$(BIN)/python -m pytest -m slow
@@ -54,8 +54,9 @@ base-model: $(STAMP)  ## make the shipped tiny base model again (about eight min
 code-model: $(STAMP)  ## make the shipped base model of code again (about fifteen minutes on two cores)
 	cd examples && ../$(BIN)/python -m code_model.make
 
-swe-tasks: $(STAMP)  ## make the tasks of docs/swe.md from seven real packages, in swe-tasks/ (forty minutes)
+swe-tasks: $(STAMP)  ## make the tasks of docs/swe.md from seven real packages, in swe-tasks/ (an hour)
 	$(BIN)/turnwise swe build --bugs 60 --output swe-tasks $(addprefix --package ,$(SWE_PACKAGES))
+	$(BIN)/turnwise swe build --bugs 240 --output swe-tasks --package boltons==26.2.0
 
 curves: $(STAMP)  ## three seeds of the quickstart and of FrozenLake: the table and the pictures in docs/
 	$(BIN)/python benchmarks/curves.py

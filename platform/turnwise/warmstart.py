@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,13 @@ async def warm_start(
 ) -> None:
     """Train the learner on demonstrations and save the model in the run folder; UserError if there are none."""
     say("warm start: recording demonstrations")
-    rows = await asyncio.to_thread(lambda: token_rows(demonstrations(config, say), agent_of(config, model_path)))
+    stopped = threading.Event()
+    try:
+        rows = await asyncio.to_thread(
+            lambda: token_rows(demonstrations(config, say, stopped), agent_of(config, model_path))
+        )
+    finally:
+        stopped.set()  # who is cancelled waits for the thread at the end
     for first in range(0, config.sft.steps, CHUNK):
         last = min(first + CHUNK, config.sft.steps)
         losses = await learner.call("sft", rows, config.sft, config.seed, first, last, first)
@@ -49,11 +56,15 @@ async def warm_start(
         await learner.save(temporary)
 
 
-def demonstrations(config: RunConfig, say: Callable[[str], None]) -> list[Demonstration]:
+def demonstrations(
+    config: RunConfig, say: Callable[[str], None], stopped: threading.Event | None = None
+) -> list[Demonstration]:
     """Return the demonstrations of the file, or of the environment's own demonstrator; UserError.
 
-    Episodes that fail are left out and told; if most do, the first failure is raised.
+    Episodes that fail are left out and told; if most do, the first failure is raised. Once `stopped` is set, no further
+    one is begun.
     """
+    stopped = stopped or threading.Event()
     if config.sft.path is not None:
         return read(Path(config.sft.path))
     kwargs = {**config.env.kwargs, **config.sft.env_kwargs}
@@ -63,7 +74,7 @@ def demonstrations(config: RunConfig, say: Callable[[str], None]) -> list[Demons
     late = lambda: InfraError(f"a demonstration of {config.env.id} took longer than timeouts.episode_s={limit_s:g}")  # noqa: E731
     failed: list[BoundaryError] = []
     try:
-        wanted = (tasks.task(index) for index in range(config.sft.demonstrations))
+        wanted = (tasks.task(index) for index in range(config.sft.demonstrations) if not stopped.is_set())
         found = list(each_within(limit_s, record(env, wanted, config.seed, failed.append), late))
     finally:
         env.close()

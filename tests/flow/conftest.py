@@ -17,6 +17,9 @@ PLUGIN = str(Path(__file__).parent / "plugin")
 
 sys.path.append(PLUGIN)
 
+SLOW_FIRST = ("test_sandbox_actor", "test_faults", "test_train", "test_submit", "test_env_init", "test_guided_training")
+"""Modules that take minutes: begun first, so that at the end no worker waits long for another one."""
+
 _HOST = """
 import sys
 from turnwise.cluster import connect
@@ -25,6 +28,11 @@ with connect(RayConfig(dashboard=False, num_cpus=4)) as cluster:
     print("ADDRESS", cluster.address, flush=True)
     sys.stdin.read()
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow modules."""
+    items.sort(key=lambda item: SLOW_FIRST.index(item.path.stem) if item.path.stem in SLOW_FIRST else len(SLOW_FIRST))
 
 
 @pytest.fixture(scope="module", autouse=True)

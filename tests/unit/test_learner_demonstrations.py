@@ -1,6 +1,9 @@
 """Demonstrations: recorded by an environment itself, written, read, and refused where a line is wrong."""
 
+import asyncio
 import json
+import threading
+import time
 
 import gymnasium
 import pytest
@@ -179,6 +182,34 @@ def test_a_warm_start_ends_only_if_most_demonstrations_fail(monkeypatch, right, 
         return
     num_found = len(warmstart.demonstrations(config, said.append))
     assert said == [f"warm start: {30 - num_found} of 30 demonstrations left out, the first: meddled with its grading"]
+
+
+def test_a_warm_start_that_is_given_up_records_no_further_demonstration(monkeypatch):
+    begun = threading.Event()
+
+    class Slow(Counting):
+        def begin(self, options):
+            begun.set()
+            time.sleep(0.05)
+            return super().begin(options)
+
+    monkeypatch.setattr(warmstart, "make_env", lambda env_id, kwargs: Slow(length=1))
+    monkeypatch.setattr(warmstart.TaskSet, "of", lambda *given: Numbered())
+    monkeypatch.setattr(warmstart, "agent_of", lambda config, path: None)
+    config = RunConfig()
+    config.sft.demonstrations = 400  # twenty seconds
+
+    async def given_up():
+        working = asyncio.create_task(warmstart.warm_start(config, None, None, None, None, lambda said: None))
+        while not begun.is_set():
+            await asyncio.sleep(0.01)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+
+    began = time.monotonic()
+    asyncio.run(given_up())  # it waits for the thread
+    assert time.monotonic() - began < 5
 
 
 class Numbered:
