@@ -41,11 +41,11 @@ def agent(template: str | None = None, **options: Any) -> ProgramAgent:
     return ProgramAgent(ProgramConfig(**given), tokenizer)
 
 
-def sampler(engine: HfEngine, name: str = "s") -> Sample:
+def sampler(engine: HfEngine, name: str = "s", temperature: float = 1.0) -> Sample:
     """Draws from an engine, as an episode does; belongs to the running event loop."""
     client = LocalEngineClient(engine)
 
-    async def sample(context_ids: Any, max_tokens: int, temperature: float, number: int) -> Any:
+    async def sample(context_ids: Any, max_tokens: int, number: int) -> Any:
         request = Request(
             session=name, context_ids=context_ids, max_tokens=max_tokens, temperature=temperature, seed=number
         )
@@ -58,7 +58,7 @@ def script(*words: Any, template: str = "chatml") -> tuple[Sample, list[np.ndarr
     """Says the words one after the other (the last one again and again), and remembers the contexts."""
     tokenizer, seen = tokenizer_with(TEMPLATES[template]), []
 
-    async def sample(context_ids: Any, max_tokens: int, temperature: float, number: int) -> Any:
+    async def sample(context_ids: Any, max_tokens: int, number: int) -> Any:
         seen.append(context_ids)
         word = words[min(len(seen), len(words)) - 1]
         if isinstance(word, Exception):
@@ -89,8 +89,8 @@ async def gateway() -> AsyncIterator[tuple[Server, Callable[..., Any]]]:
 
 
 def session(sample: Sample, template: str | None = None, *, limits: Limits | None = None, **options: Any) -> Session:
-    own = {name: options.pop(name) for name in ("temperature", "play") if name in options}
-    return Session(agent(template, **options), sample, limits or Limits(), **own)
+    play = options.pop("play", None)
+    return Session(agent(template, **options), sample, limits or Limits(), play=play)
 
 
 def user(text: str) -> dict[str, Any]:

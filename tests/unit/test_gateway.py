@@ -87,7 +87,7 @@ def test_tokens_and_log_probabilities_are_kept_and_the_model_gives_the_same_and_
 def test_a_stream_is_the_same_reply_in_pieces(engine: HfEngine) -> None:
     async def played() -> Any:
         async with gateway() as (_, opened):
-            talk = session(sampler(engine), temperature=0.0)
+            talk = session(sampler(engine, temperature=0.0))
             client = await opened(talk)
             asked: dict[str, Any] = {"model": "m", "messages": [user("search founder")], "tools": [SEARCH]}
             whole = (await client.chat.completions.create(**asked)).choices[0]
@@ -111,7 +111,7 @@ def test_a_stream_is_the_same_reply_in_pieces(engine: HfEngine) -> None:
 def test_a_call_and_its_answer_go_on_with_what_was_sampled(engine: HfEngine) -> None:
     async def played() -> Any:
         async with gateway() as (_, opened):
-            talk = session(sampler(engine), temperature=0.0)
+            talk = session(sampler(engine, temperature=0.0))
             client = await opened(talk)
             messages: list[Any] = [user("search founder")]
             for _ in range(2):
@@ -247,13 +247,16 @@ def test_a_reply_ends_with_the_token_that_completes_a_stop() -> None:
     assert not turns[1].starts_context
 
 
+def said_call(arguments: str) -> dict[str, Any]:
+    """An assistant message that the policy never wrote."""
+    return {"role": "assistant", "tool_calls": [{"function": {"name": "search", "arguments": arguments}}]}
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"n": 2}, "n may only be 1 here"),
     ({"tool_choice": "required"}, "tool_choice must be auto or none"),
     ({"response_format": {"type": "json_object"}}, "response_format may only be"),
     ({"logit_bias": {"5": 1}}, "logit_bias may only be"),
-    ({"temperature": "hot"}, "temperature must be a number from 0 to 2"),
-    ({"top_p": 0.5}, "top_p may only be 1 here"),
     ({"max_tokens": 0}, "max_tokens must be a whole number from 1 on"),
     ({"stop": 5}, "stop must be a text"),
     ({"stream": 1}, "stream must be true or false"),
@@ -263,7 +266,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "judge", "content": ""}]}, r"messages\.0\.role must be one of"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, r"messages\.0\.content must be text"),
     ({"messages": [{"role": "user", "content": "\ud800"}]}, "holds what is no character"),
-    ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "x", "arguments": "{"}}]}]}, "JSON text"),
+    ({"tools": [SEARCH | {"function": SEARCH["function"] | {"description": "\ud800"}}]}, "holds what is no character"),
+    *(({"messages": [said_call(text)]}, "JSON text") for text in ("{", "5", '{"query": "\\ud800"}')),
     ({"messages": [{"role": "user", "content": "founder " * 300}]}, "leave room for a reply"),
 ]
 
@@ -272,7 +276,7 @@ def test_what_is_not_understood_is_refused_in_one_line_and_nothing_is_kept() -> 
     async def played() -> None:
         async with gateway() as (_, opened):
             sample, seen = script("on")
-            talk = session(sample, "chatml", limits=Limits(max_requests=1, max_body=20_000))
+            talk = session(sample, "chatml", limits=Limits(max_requests=2, max_body=20_000))
             client = await opened(talk)
             for wrong, said in BAD:
                 body = json.dumps({"model": "m", "messages": [user("go")]} | wrong).encode()
@@ -287,8 +291,9 @@ def test_what_is_not_understood_is_refused_in_one_line_and_nothing_is_kept() -> 
                 assert refused.value.status_code == status
             assert talk.exchanges == []
             assert seen == []
+            assert talk.refused is not None  # the longest was, and counts
             await client.chat.completions.create(model="m", messages=[user("go")], tool_choice="none", tools=[SEARCH])
-            with pytest.raises(openai.PermissionDeniedError, match="has had its 1 requests"):
+            with pytest.raises(openai.PermissionDeniedError, match="has had its 2 requests"):
                 await client.chat.completions.create(model="m", messages=[user("go")])
 
     asyncio.run(played())
@@ -338,16 +343,43 @@ def test_a_caller_who_leaves_has_asked_nothing() -> None:
     assert [turn.observation for turn in asyncio.run(played())] == ["hello"]
 
 
-def test_a_session_that_is_idle_for_too_long_is_over() -> None:
-    async def played() -> None:
+def test_what_waits_when_the_session_ends_is_not_answered() -> None:
+    async def played() -> Any:
+        entered, going = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> Any:
+            entered.set()
+            await going.wait()
+            raise EngineError("aborted")
+
         async with gateway() as (server, opened):
-            client = await opened(session(script("on")[0], "chatml", limits=Limits(idle_s=0.05)))
-            assert len(server.sessions) == 1
-            await asyncio.sleep(0.1)
-            with pytest.raises(openai.AuthenticationError):
+            sample, seen = script(slow, "on")
+            client = await opened(session(sample, "chatml"))
+            asked = [
+                asyncio.create_task(client.chat.completions.create(model="m", messages=[user(text)]))
+                for text in ("first", "second")
+            ]
+            await asyncio.wait_for(entered.wait(), 10)
+            await asyncio.sleep(0.2)
+            server.sessions.close(client.api_key)
+            going.set()
+            return len(seen), await asyncio.gather(*asked, return_exceptions=True)
+
+    num_sampled, (first, second) = asyncio.run(played())
+    assert isinstance(first, openai.InternalServerError)
+    assert isinstance(second, openai.PermissionDeniedError)
+    assert num_sampled == 1
+
+
+def test_what_fails_here_is_remembered_as_it_was() -> None:
+    async def played() -> Any:
+        async with gateway() as (_, opened):
+            talk = session(script(ValueError("our own"))[0], "chatml")
+            client = await opened(talk)
+            with pytest.raises(openai.InternalServerError):
                 await client.chat.completions.create(model="m", messages=[user("go")])
-            assert len(server.sessions) == 0
             with pytest.raises(openai.NotFoundError, match="nothing is at POST /v1/embeddings"):
                 await client.embeddings.create(model="m", input="x")
+            return talk.error
 
-    asyncio.run(played())
+    assert repr(asyncio.run(played())) == "ValueError('our own')"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import textwrap
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from agent_templates import TEMPLATES, tokenizer_with
 from gateway_pieces import agent, gateway, script, session, tiny_engine
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from rollout_pieces import WORLD, Says
+from rollout_pieces import WORLD, Obedient, Says
 from rollout_pieces import spec as spec_of
 
 from turnwise import UserError
@@ -68,14 +71,25 @@ def written(folder: Path, text: str) -> list[str]:
     return [sys.executable, "-S", str(folder / "program.py")]
 
 
-def played(client: Any, player: Any, *specs: EpisodeSpec, env_id: str = WORLD, **kwargs: Any) -> list[Trajectory]:
-    """The trajectories of a worker's episodes, in order; `client` may be what makes one on the worker's loop."""
+def played(
+    client: Any,
+    player: Any,
+    *specs: EpisodeSpec,
+    env_id: str = WORLD,
+    look: Callable[[], object] = lambda: None,
+    **kwargs: Any,
+) -> list[Trajectory]:
+    """The trajectories of a worker's episodes, in order; `client` may be what makes one on the worker's loop.
+
+    `look` is called when they have ended and the worker goes on.
+    """
 
     async def run() -> list[Trajectory]:
         policy = client() if callable(client) else client
         timeouts = TimeoutConfig(reset_s=20.0, step_s=20.0, generate_s=60.0, episode_s=200.0)
         worker = RolloutWorker("rollout:0", env_id, kwargs, player, policy, timeouts, slots=4)
         found = {trajectory.index: trajectory async for trajectory in worker.run_many(specs)}
+        look()
         await worker.close()
         return [found[index] for index in sorted(found)]
 
@@ -181,6 +195,108 @@ def test_how_a_program_ends_says_how_the_episode_did(tmp_path: Path) -> None:
     assert (capped.end, len(capped.turns)) == (End.TERMINATED, 1)
 
 
+def test_a_program_that_asks_on_and_on_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnwise.rollout.program.GRACE_S", 0.2)
+    text = """
+    ask("x")
+    while True:
+        try: ask({words})
+        except Exception: pass
+    """
+    for words in ('"x"', '"word " * 500'):
+        trajectory = run(tmp_path, text.format(words=words), max_requests=3, max_context=300)
+        assert (trajectory.end, trajectory.end_cause) == (End.TRUNCATED, "requests")
+
+
+def test_a_first_prompt_that_is_too_long_is_the_programs_own_doing(tmp_path: Path) -> None:
+    trajectory = run(tmp_path, 'ask("word " * 500)', max_context=300)
+    assert trajectory.failure is not None
+    assert (trajectory.failure.label, trajectory.failure.is_retryable) == ("policy:program", False)
+    assert "leave room for a reply" in trajectory.failure.cause
+    refused = run(tmp_path, 'post(os.environ["OPENAI_BASE_URL"] + "/chat/completions", {"n": 2})')
+    assert refused.failure is not None
+    assert "had asked for nothing" in refused.failure.cause
+
+
+def test_what_a_program_does_at_last_is_waited_for_and_counts(tmp_path: Path) -> None:
+    text = """
+    import threading
+    ask("x")
+    [threading.Thread(target=act, args=[text], daemon=True).start() or time.sleep(0.3) for text in ("hang", "late")]
+    """
+    opening = threading.Timer(4.0, Obedient.gate.set)
+    opening.start()
+    try:
+        trajectory = run(tmp_path, text, idle_s=1.0)
+    finally:
+        opening.cancel()
+        Obedient.gate.clear()
+    assert trajectory.failure is None, trajectory.failure
+    assert trajectory.end_cause == "program"
+    assert len(trajectory.turns[0].events) == 1  # of the one that had begun; the other one is no other episode's
+
+
+def test_an_action_is_carried_out_although_its_asker_leaves() -> None:
+    async def acted() -> Play:
+        begun, going = asyncio.Event(), asyncio.Event()
+
+        async def step(action: Any) -> Answer:
+            begun.set()
+            await going.wait()
+            return Answer(
+                messages=[], terminated=True, truncated=False, events=(), is_valid=True, info={}, seconds=0.0
+            )  # fmt: skip
+
+        play = Play(Opening(messages=[], instructions="", tools=(), sandbox_tier="none", info={}), step)
+        asking = asyncio.create_task(play.act({"role": "assistant", "content": "on"}, 1))
+        await begun.wait()
+        asking.cancel()
+        going.set()
+        await play.close()
+        return play
+
+    play = asyncio.run(acted())
+    assert play.is_terminated
+    assert len(play.deeds) == 1
+
+
+WORKER = """
+import asyncio, sys
+from types import SimpleNamespace as Bare
+from turnwise.agent import Program
+from turnwise.config.schema import TimeoutConfig
+from turnwise.rollout.program import Programs
+from turnwise.rollout.world import Opening
+program = Program(command=("sh", "-c", "setsid sleep 600 & pwd > $OUT; sleep 600"), variables={"OUT": sys.argv[1]})
+programs = Programs(Bare(program=program), None, TimeoutConfig())
+opening = Opening(messages=[], instructions="", tools=(), sandbox_tier="none", info={})
+asyncio.run(programs.play(Bare(spec=None), opening, None))
+"""
+
+
+def test_nothing_is_left_of_the_programs_of_a_worker_that_was_killed(tmp_path: Path) -> None:
+    out, mark = tmp_path / "folder", os.urandom(8).hex()
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(out)], env={**os.environ, "TURNWISE_CLUSTER": mark, "TMPDIR": str(tmp_path)}
+    )
+    try:
+        assert within(60, lambda: out.exists() and len(marked_processes(f"TURNWISE_CLUSTER={mark}")) == 5)
+        assert Path(out.read_text().strip()).is_relative_to(tmp_path)
+    finally:
+        worker.kill()
+        worker.wait()
+    assert within(10, lambda: marked_processes(f"TURNWISE_CLUSTER={mark}") == [])
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def within(limit_s: float, is_so: Callable[[], bool]) -> bool:
+    """Whether it comes to be so in time."""
+    until = time.monotonic() + limit_s
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.05)
+    return is_so()
+
+
 def test_a_program_that_fails_is_a_failure_and_no_reward(tmp_path: Path) -> None:
     def failed(text: str, client: Any = None, **options: Any) -> str:
         trajectory = run(tmp_path, text, client, **options)
@@ -206,13 +322,22 @@ def test_nothing_of_a_program_is_left_and_it_has_no_secrets_of_ours(
     text = f"""
     ask(sys.stdin.read())
     subprocess.Popen(["sleep", "600"])
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
     here = {{"env": dict(os.environ), "folder": os.getcwd(), "files": os.listdir(), "words": sys.argv[1:]}}
     open({str(tmp_path / "told.json")!r}, "w").write(json.dumps(here))
     [act("on") for _ in range(3)]
     """
     command = [*written(tmp_path, text), "{prompt}", "{base_url}", "{mcp_url}", "{key}", "plain"]
     player = agent("chatml", format="text", command=command, variables={"MORE": "yes"}, max_context=2000)
-    trajectory = played(Says("on"), player, spec_of())[0]
+    left: list[bool] = []
+    processes = f"TURNWISE_CLUSTER={mark}"
+    trajectory = played(
+        Says("on"),
+        player,
+        spec_of(),
+        look=lambda: left.append(within(5, lambda: len(marked_processes(processes)) == 1)),
+    )[0]
+    assert left == [True]  # the reaper, which waits for the worker's end
     assert trajectory.end is End.TERMINATED
     assert trajectory.turns[0].observation == "Say anything.\n\ngo"
     told = json.loads((tmp_path / "told.json").read_text())
@@ -222,10 +347,7 @@ def test_nothing_of_a_program_is_left_and_it_has_no_secrets_of_ours(
     assert not Path(told["folder"]).exists()
     own = [told["env"][name] for name in ("OPENAI_BASE_URL", "TURNWISE_MCP_URL", "OPENAI_API_KEY")]
     assert told["words"] == ["Say anything.\n\ngo", *own, "plain"]
-    until = time.monotonic() + 10
-    while marked_processes(f"TURNWISE_CLUSTER={mark}") and time.monotonic() < until:
-        time.sleep(0.05)
-    assert marked_processes(f"TURNWISE_CLUSTER={mark}") == []
+    assert marked_processes(processes) == []
 
 
 def test_clients_of_the_protocol_see_the_tools_of_their_own_episode() -> None:

@@ -1,7 +1,7 @@
 """What a chat-completions request asks for, once it has been looked at; what is not understood is refused.
 
-How tokens are drawn in an episode is the run's affair: there `temperature` and `top_p` are read and have no effect
-(`Session`), and `seed` never has one. What has one value here (`n`, penalties, ...) may be given with that value.
+How tokens are drawn is the run's affair: `temperature`, `top_p` and `seed` have no effect. What has one value here
+(`n`, penalties, ...) may be given with that value.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from turnwise.env.calls import call_of
+from turnwise.errors import InvalidAction
 from turnwise.gateway.refusal import Refused
 from turnwise.records import Message
 
@@ -27,7 +29,10 @@ _ONE_VALUE: dict[str, tuple[Any, ...]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
 }
-_NO_EFFECT = ("model", "user", "seed", "metadata", "store", "parallel_tool_calls", "service_tier", "safety_identifier")
+_NO_EFFECT = (
+    *("temperature", "top_p", "seed", "parallel_tool_calls"),
+    *("model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +42,6 @@ class Asked:
     messages: tuple[Message, ...]  # role and content, both texts; of an assistant perhaps `tool_calls`
     tools: tuple[dict[str, Any], ...]  # JSON schemas; none where they may not be called
     max_tokens: int | None  # None: as many as an action may have
-    temperature: float
-    top_p: float
     stop: tuple[str, ...]
     wants_logprobs: bool
     streams: bool
@@ -49,6 +52,10 @@ def read(body: Any) -> Asked:
     """Return what the body of a request asks for; Refused."""
     if not isinstance(body, dict):
         raise Refused("the body is no JSON object")
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        raise Refused("the body holds what is no character, or is too deep") from None
     given = {name: value for name, value in body.items() if value is not None and name not in _NO_EFFECT}
     for name, values in _ONE_VALUE.items():
         if given.pop(name, values[0]) not in values:
@@ -64,8 +71,6 @@ def read(body: Any) -> Asked:
         messages=tuple(_message(place, message) for place, message in enumerate(_messages(given))),
         tools=tuple(tools) if _may_call(take) else (),
         max_tokens=min((limit for limit in limits if limit is not None), default=None),
-        temperature=float(take("temperature", 1.0, lambda value: _is_number(value, 0, 2), "a number from 0 to 2")),
-        top_p=float(take("top_p", 1.0, lambda value: _is_number(value, 0, 1), "a number from 0 to 1")),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         wants_logprobs=take("logprobs", False, _is_truth, "true or false"),
         streams=streams,
@@ -116,28 +121,21 @@ def _message(place: int, message: Any) -> Message:
 
 
 def _text(content: Any, where: str) -> str:
-    """Return a content, which may be given in parts, as one text that UTF-8 can hold."""
+    """Return a content, which may be given in parts, as one text."""
     parts = content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
     texts = [part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None for part in parts]
     if not all(isinstance(text, str) for text in texts):
         raise Refused(f"{where}.content must be text", param=f"{where}.content")
-    joined = "".join(texts)  # type: ignore[arg-type]
-    try:
-        joined.encode()
-    except UnicodeEncodeError:
-        raise Refused(f"{where}.content holds what is no character", param=f"{where}.content") from None
-    return joined
+    return "".join(texts)  # type: ignore[arg-type]
 
 
 def _calls(calls: Any, where: str) -> list[dict[str, Any]]:
     """Return an assistant's calls with their arguments as objects; ids are left out: the policy never sees them."""
     try:
-        functions = [call["function"] for call in calls]
-        read = [{"name": str(each["name"]), "arguments": json.loads(each["arguments"])} for each in functions]
-    except (TypeError, KeyError, ValueError, RecursionError):
+        return [call_of({"tool_calls": [call]}, ()).as_openai() for call in calls]
+    except (TypeError, InvalidAction):
         problem = f"{where}.tool_calls must be functions with a name and arguments as JSON text"
         raise Refused(problem, param=f"{where}.tool_calls") from None
-    return [{"type": "function", "function": function} for function in read]
 
 
 def _is_truth(value: Any) -> bool:
@@ -146,10 +144,6 @@ def _is_truth(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_number(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def _are_stops(value: Any) -> bool:

@@ -18,11 +18,9 @@ from starlette.requests import Request
 from turnwise.errors import TurnwiseError
 from turnwise.gateway.play import Play
 from turnwise.gateway.refusal import Refused
-from turnwise.gateway.session import Session, Sessions
+from turnwise.gateway.session import Limits, Session, Sessions
 from turnwise.records import Message
 from turnwise.serve.for_agents import ACT
-
-MAX_BODY = 16 * 2**20
 
 
 class ForTools:
@@ -33,7 +31,7 @@ class ForTools:
         self._sessions = sessions
         server: Any = Server("turnwise", on_list_tools=self._list, on_call_tool=self._call)
         self._manager = StreamableHTTPSessionManager(
-            server, json_response=True, stateless=True, max_request_body_size=MAX_BODY
+            server, json_response=True, stateless=True, max_request_body_size=Limits.max_body
         )
 
     @contextlib.asynccontextmanager
@@ -67,9 +65,10 @@ class ForTools:
     async def _call(self, context: Any, params: Any) -> Any:
         """Carry out one call; whatever fails is the tool's error, in one line, and the episode's own affair."""
         session, play = self._played(context.request)
-        session.touch()
+        action = _action(play, params.name, params.arguments or {})
         try:
-            answer = await play.act(_action(play, params.name, params.arguments or {}), len(session.exchanges))
+            with session.in_use():
+                answer = await play.act(action, len(session.exchanges))
         except (Refused, TurnwiseError) as error:
             return _said(f"error: {error}", is_error=True)
         text = "\n\n".join(str(message["content"]) for message in answer.messages)

@@ -21,7 +21,7 @@ class Play:
         self.deeds: list[Deed] = []
         self.is_terminated = self.is_truncated = False
         self.error: Exception | None = None  # the environment's failure, which ended the episode
-        self._step, self._lock = step, asyncio.Lock()
+        self._step, self._lock, self._is_closed = step, asyncio.Lock(), False
 
     @property
     def is_over(self) -> bool:
@@ -34,9 +34,21 @@ class Play:
         return told(self.opening.instructions, self.opening.messages)
 
     async def act(self, action: Message, after: int) -> Answer:
-        """Carry out one action, which the program took after so many replies; Refused once the episode is over."""
+        """Carry out one action, which the program took after so many replies; Refused once the episode is over.
+
+        It is carried out and counts even if whoever asked for it leaves meanwhile.
+        """
+        return await asyncio.shield(self._act(action, after))
+
+    async def close(self) -> None:
+        """Carry out nothing more, since the world is another episode's soon; what is under way ends first."""
+        self._is_closed = True
         async with self._lock:
-            if self.is_over:
+            pass
+
+    async def _act(self, action: Message, after: int) -> Answer:
+        async with self._lock:
+            if self.is_over or self._is_closed:
                 raise Refused("the episode is over", status=403, code="episode_over")
             try:
                 answer = await self._step(action)

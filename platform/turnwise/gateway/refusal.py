@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+FULL, SPENT = "context_length_exceeded", "requests"
+"""Codes of refusals that may end an episode: the messages are too long, and there were too many requests."""
+
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error"}
 
 

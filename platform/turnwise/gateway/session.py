@@ -8,35 +8,36 @@ begins a new one from its messages.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from turnwise.agent import Action, Agent, Dialogue
 from turnwise.engine import Completion, Finish
-from turnwise.errors import BoundaryError, PolicyError, UserError
+from turnwise.errors import UserError
 from turnwise.gateway.asked import Asked
 from turnwise.gateway.play import Play
-from turnwise.gateway.refusal import Refused
+from turnwise.gateway.refusal import FULL, SPENT, Refused
 from turnwise.gateway.spans import Exchange, turns_of
 from turnwise.gateway.stops import cut, texts_of
 from turnwise.records import IntArray, Message, Turn
 
-Sample = Callable[[IntArray, int, float, int], Awaitable[Completion]]
-"""Continues a context with at most so many tokens at a temperature; the last is the request's number in its session."""
+Sample = Callable[[IntArray, int, int], Awaitable[Completion]]
+"""Continues a context with at most so many tokens; the last is the reply's number in its session, from 0 on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What one session may use."""
 
-    max_requests: int = 1000  # requests that are answered
+    max_requests: int = 1000  # refused ones included
     max_body: int = 16 * 2**20  # bytes of a request
-    idle_s: float = 600.0  # seconds without a request after which the session ends
+    idle_s: float = 600.0  # seconds without a request after which whoever started the program gives it up
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,78 +63,75 @@ class _Said:
 class Session:
     """One program's talk; one request at a time."""
 
-    def __init__(
-        self,
-        agent: Agent,
-        sample: Sample,
-        limits: Limits,
-        *,
-        temperature: float | None = None,
-        play: Play | None = None,
-    ) -> None:
-        """`temperature` holds for all requests, whatever they ask for; None: each one's own."""
+    def __init__(self, agent: Agent, sample: Sample, limits: Limits, *, play: Play | None = None) -> None:
+        """`play` is the environment in which the program acts, if there is one."""
         self.limits, self.play = limits, play
         self.exchanges: list[Exchange] = []
-        self.error: Exception | None = None  # the engine's failure that was answered last, unless a reply followed
-        self.was_full = False  # the last request was refused because the context has no more room
-        self._agent, self._sample, self._temperature = agent, sample, temperature
+        self.error: Exception | None = None  # what failed at the last request: the engine, or we ourselves
+        self.refused: Refused | None = None  # why the last request was
+        self.is_closed = False
+        self._agent, self._sample = agent, sample
         self._said: list[_Said] = []
         self._written: dict[str, str] = {}  # a reply's text as it was sampled, by what the program was given
-        self._lock, self._asked, self._last = asyncio.Lock(), 0, time.monotonic()
+        self._lock, self._num_requests = asyncio.Lock(), 0
+        self._num_uses, self._last = 0, time.monotonic()
 
     @property
     def idle_s(self) -> float:
-        """Seconds since the last request was answered."""
-        return 0.0 if self._asked else time.monotonic() - self._last
+        """Seconds since it was last in use."""
+        return 0.0 if self._num_uses else time.monotonic() - self._last
 
     @property
     def is_spent(self) -> bool:
-        """Whether it has had all of its requests."""
-        return len(self.exchanges) >= self.limits.max_requests
+        """Whether it was asked more often than it may be."""
+        return self._num_requests > self.limits.max_requests
 
     def turns(self) -> tuple[Turn, ...]:
         """Return the episode so far, as the learner takes it."""
         play = self.play
         return turns_of(self.exchanges, play.deeds, play.opening.info) if play else turns_of(self.exchanges)
 
-    async def reply(self, asked: Asked) -> Reply:
-        """Answer a request and keep it; Refused, or the engine's failure. A cancelled one leaves nothing behind."""
-        self._asked += 1
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Say that the program waits for an answer."""
+        self._num_uses += 1
         try:
-            async with self._lock:
-                self._check(asked)
-                return await self._reply(asked)
+            yield
         finally:
-            self._asked -= 1
+            self._num_uses -= 1
             self._last = time.monotonic()
 
-    def touch(self) -> None:
-        """Count as used: the program did something else than asking."""
-        self._last = time.monotonic()
+    async def reply(self, asked: Asked) -> Reply:
+        """Answer a request and keep it; Refused, or what failed. A cancelled one leaves nothing behind."""
+        with self.in_use():
+            async with self._lock:
+                self._num_requests += 1
+                try:
+                    self._check()
+                    reply = await self._reply(asked)
+                except Refused as refused:
+                    self.refused = refused
+                    raise
+                except Exception as error:
+                    self.error = error
+                    raise
+                self.refused = self.error = None
+                return reply
 
-    def _check(self, asked: Asked) -> None:
-        if self.play is not None and self.play.is_over:
+    def _check(self) -> None:
+        if self.is_closed or (self.play is not None and self.play.is_over):
             raise Refused("the episode is over", status=403, code="episode_over")
         if self.is_spent:
-            raise Refused(f"the session has had its {self.limits.max_requests} requests", status=403, code="requests")
-        if self._temperature is None and asked.top_p != 1:
-            problem = "top_p may only be 1 here: tokens are drawn from the whole distribution"
-            raise Refused(problem, param="top_p", code="unsupported_value")
+            raise Refused(f"the session has had its {self.limits.max_requests} requests", status=403, code=SPENT)
 
     async def _reply(self, asked: Asked) -> Reply:
         words, tools = tuple(_words(message) for message in asked.messages), json.dumps(asked.tools, sort_keys=True)
         dialogue, new = self._dialogue(asked, words, tools)
         context_ids = self._context(dialogue)
         limit = min(self._agent.max_action_tokens, asked.max_tokens or self._agent.max_action_tokens)
-        temperature = asked.temperature if self._temperature is None else self._temperature
         started = time.perf_counter()
-        try:
-            completion = await self._sample(context_ids, limit, temperature, len(self.exchanges))
-        except BoundaryError as error:
-            self.error = error
-            raise
+        completion = await self._sample(context_ids, limit, len(self.exchanges))
         seconds = time.perf_counter() - started
-        self.error, self.was_full = None, False
         completion, stop = cut(dialogue, completion, asked.stop)
         texts = texts_of(dialogue, completion.ids) if asked.wants_logprobs else ()
         action = dialogue.act(completion.ids)
@@ -184,17 +182,11 @@ class Session:
         return message
 
     def _context(self, dialogue: Dialogue) -> IntArray:
-        try:
-            is_full = dialogue.is_full
-            prompt = dialogue.prompt()
-        except PolicyError:
-            is_full = True
-        if is_full:
-            self.was_full = True
+        if dialogue.is_full:
             room = self._agent.max_context - self._agent.max_action_tokens
             problem = f"the messages have {dialogue.num_context_tokens} tokens, and {room} leave room for a reply"
-            raise Refused(problem, param="messages", code="context_length_exceeded")
-        return prompt.context_ids
+            raise Refused(problem, param="messages", code=FULL)
+        return dialogue.prompt().context_ids
 
 
 class Sessions:
@@ -209,30 +201,22 @@ class Sessions:
 
     def open(self, session: Session) -> str:
         """Return the secret under which a session is found from now on."""
-        self._sweep()
         secret = f"sk-{secrets.token_urlsafe(24)}"
         self._open[_digest(secret)] = session
         return secret
 
-    def find(self, secret: str) -> Session | None:
-        """Return the session of a secret; None if there is none, or it was idle for too long."""
-        self._sweep()
-        return self._open.get(_digest(secret))
-
     def of(self, authorization: str) -> Session:
         """Return the session whose secret stands in a header `Bearer SECRET`; Refused."""
         scheme, _, secret = authorization.partition(" ")
-        session = self.find(secret.strip()) if scheme.lower() == "bearer" else None
+        session = self._open.get(_digest(secret.strip())) if scheme.lower() == "bearer" else None
         if session is None:
             raise Refused("no session has this key, or it has ended", status=401, code="invalid_api_key")
         return session
 
     def close(self, secret: str) -> None:
-        """Forget a session, if it is there."""
-        self._open.pop(_digest(secret), None)
-
-    def _sweep(self) -> None:
-        self._open = {key: each for key, each in self._open.items() if each.idle_s <= each.limits.idle_s}
+        """Forget a session, if it is there; what waits in it is refused."""
+        if (session := self._open.pop(_digest(secret), None)) is not None:
+            session.is_closed = True
 
 
 def _digest(secret: str) -> bytes:

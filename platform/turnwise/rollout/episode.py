@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 import turnwise
-from turnwise.agent import Action, Agent, Programmed, Prompt
+from turnwise.agent import Action, Agent, Prompt
 from turnwise.config.schema import TimeoutConfig
 from turnwise.engine import Completion, Finish, Request
 from turnwise.env.base import GUIDANCE
@@ -25,7 +25,7 @@ from turnwise.records import End, Failure, IntArray, Task, Trajectory, Turn
 from turnwise.rollout.world import Answer, Opening, World
 
 if TYPE_CHECKING:
-    from turnwise.gateway.server import Server
+    from turnwise.rollout.program import Programs
 
 
 class Client(Protocol):
@@ -94,16 +94,16 @@ async def run_episode(
     client: Client,
     timeouts: TimeoutConfig,
     live: Live | None = None,
-    server: Server | None = None,
+    programs: Programs | None = None,
 ) -> Trajectory:
     """Return the episode's trajectory, failed or not; `live` shows its progress. Only cancellation is raised.
 
-    `server` is where an agent that is a program finds its policy.
+    `programs` play it where the agent is one.
     """
     live = live or Live(spec)
     try:
         async with asyncio.timeout(timeouts.episode_s) as timer:
-            end, cause = await _play(live, world, agent, client, timeouts, server)
+            end, cause = await _play(live, world, agent, client, timeouts, programs)
     except TimeoutError as error:
         late = InfraError(f"time-out after {timeouts.episode_s:.1f} s") if timer.expired() else error
         return _failed(live, failure_of(late, (Stage.EPISODE if timer.expired() else live.stage).value))
@@ -113,16 +113,14 @@ async def run_episode(
 
 
 async def _play(
-    live: Live, world: World, agent: Agent, client: Client, timeouts: TimeoutConfig, server: Server | None
+    live: Live, world: World, agent: Agent, client: Client, timeouts: TimeoutConfig, programs: Programs | None
 ) -> tuple[End, str]:
     """Play to the end and return how and why it ended."""
     live.stage = Stage.RESET
     opening = await world.reset(live.spec.task.seed, _options(live.spec), timeouts.reset_s)
     live.provenance = _provenance(opening)
-    if isinstance(agent, Programmed) and server is not None:
-        from turnwise.rollout.program import play_program  # needs packages that other agents do without
-
-        return await play_program(live, opening, world, agent, client, timeouts, server)
+    if programs is not None:
+        return await programs.play(live, opening, world)
     live.stage = Stage.PROMPT
     dialogue = agent.begin(instructions=opening.instructions, tools=opening.tools, observation=opening.messages)
     seen: Opening | Answer = opening

@@ -24,7 +24,7 @@ from turnwise.rollout.world import Environment, World
 from turnwise.tasks import make_env
 
 if TYPE_CHECKING:
-    from turnwise.gateway.server import Server
+    from turnwise.rollout.program import Programs
 
 
 @dataclass(slots=True)
@@ -73,11 +73,11 @@ class RolloutWorker:
         self._lost = LostThreads()
         self._failures: Counter[str] = Counter()
         self._num_episodes = self._num_turns = self._num_worlds = 0
-        self._server: Server | None = None
+        self._programs: Programs | None = None
         if isinstance(agent, Programmed):
-            from turnwise.gateway.server import Server  # needs packages that other agents do without
+            from turnwise.rollout.program import Programs  # needs packages that other agents do without
 
-            self._server = Server()
+            self._programs = Programs(agent, client, timeouts)
 
     async def run(self, spec: EpisodeSpec) -> Trajectory:
         """Run one episode as soon as a slot is free."""
@@ -132,8 +132,8 @@ class RolloutWorker:
         while self._idle:
             self._discard(self._idle.pop())
         await asyncio.gather(*self._closings)
-        if self._server is not None:
-            await self._server.close()
+        if self._programs is not None:
+            await self._programs.close()
 
     def _fill(self) -> None:
         """Start waiting episodes in free slots, in order; their sessions are opened together."""
@@ -195,7 +195,7 @@ class RolloutWorker:
         live.started = time.monotonic()
         try:
             trajectory = await run_episode(
-                live.spec, world, self._agent, self._client, self._timeouts, live, self._server
+                live.spec, world, self._agent, self._client, self._timeouts, live, self._programs
             )
         finally:
             del self._running[job.session]
