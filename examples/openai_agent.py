@@ -33,20 +33,28 @@ def functions() -> list[Any]:
     return [{"type": "function", "function": {name: part[name] for name in names}} for part in parts]
 
 
+def carry_out(calls: Any, messages: list[Any]) -> bool:
+    """Append what comes of the calls; return whether it is all over."""
+    for call in calls:
+        name, arguments = call["function"]["name"], json.loads(call["function"]["arguments"])
+        result = ask_server("tools/call", name=name, arguments=arguments)
+        text = "\n".join(part["text"] for part in result["content"])
+        messages.append({"role": "tool", "tool_call_id": call["id"], "content": text})
+        if result.get("structuredContent", {}).get("is_over"):
+            return True
+    return False
+
+
 def main() -> None:
     model, tools = OpenAI(), functions()
     messages: list[Any] = [{"role": "user", "content": sys.stdin.read()}]
     while True:
         reply = model.chat.completions.create(model="policy", messages=messages, tools=tools).choices[0].message
+        calls = reply.model_dump()["tool_calls"] or ()
         messages.append(reply)
-        for call in reply.tool_calls or ():
-            arguments = json.loads(call.function.arguments)
-            result = ask_server("tools/call", name=call.function.name, arguments=arguments)
-            text = "\n".join(part["text"] for part in result["content"])
-            messages.append({"role": "tool", "tool_call_id": call.id, "content": text})
-            if result.get("structuredContent", {}).get("is_over"):
-                return
-        if not reply.tool_calls:
+        if carry_out(calls, messages):
+            return
+        if not calls:
             messages.append({"role": "user", "content": "Call one of the tools."})
 
 

@@ -39,8 +39,8 @@ class ProgramConfig:
         at_least=2,
     )
     max_action_tokens: int = key(128, "tokens of one reply, whatever more is asked for", at_least=1)
-    max_requests: int = key(100, "requests of one episode", at_least=1)
-    idle_s: float = key(120.0, "seconds without a request after which an episode has failed", above=0)
+    max_requests: int = key(100, "requests of one episode, refused ones included", at_least=1)
+    idle_s: float = key(120.0, "seconds without a request or call after which an episode has failed", above=0)
 
 
 class ProgramAgent(ChatAgent):

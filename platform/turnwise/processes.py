@@ -36,10 +36,11 @@ def end_processes(mark: str, grace_s: float) -> list[int]:
 def start_reaper(mark: str, grace_s: float, *folders: str) -> subprocess.Popen[bytes]:
     """Start a process that ends the marked ones `grace_s` after this process died or closed the reaper's `stdin`.
 
-    Then it removes the folders. It lives in a session of its own, so that what interrupts this process spares it.
+    Then it removes the folders. It lives in a session of its own and bears no mark of ours, so that what interrupts this
+    process, or ends it with others, spares it.
     """
     command = [sys.executable, "-I", __file__, mark, str(grace_s), *folders]
-    environment = {name: value for name, value in os.environ.items() if f"{name}={value}" != mark}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TURNWISE_")}
     return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
 
 

@@ -280,7 +280,7 @@ def test_nothing_is_left_of_the_programs_of_a_worker_that_was_killed(tmp_path: P
         [sys.executable, "-c", WORKER, str(out)], env={**os.environ, "TURNWISE_CLUSTER": mark, "TMPDIR": str(tmp_path)}
     )
     try:
-        assert within(60, lambda: out.exists() and len(marked_processes(f"TURNWISE_CLUSTER={mark}")) == 5)
+        assert within(60, lambda: out.exists() and len(marked_processes(f"TURNWISE_CLUSTER={mark}")) == 4)
         assert Path(out.read_text().strip()).is_relative_to(tmp_path)
     finally:
         worker.kill()
