@@ -79,9 +79,8 @@ def connect(config: RayConfig, say: Callable[[str], object] = print) -> Iterator
         yield cluster
     finally:
         _leave(mark if address is None else None)
-        if reaper is not None and reaper.stdin is not None:
-            reaper.stdin.close()
-            reaper.wait()
+        if reaper is not None:
+            reaper.communicate()
 
 
 def check_cluster(config: RayConfig) -> None:

@@ -36,12 +36,13 @@ def end_processes(mark: str, grace_s: float) -> list[int]:
 def start_reaper(mark: str, grace_s: float, *folders: str) -> subprocess.Popen[bytes]:
     """Start a process that ends the marked ones `grace_s` after this process died or closed the reaper's `stdin`.
 
-    Then it removes the folders. It lives in a session of its own and bears no mark of ours, so that what interrupts this
-    process, or ends it with others, spares it.
+    Then it removes the folders; `communicate` asks for that and waits. It lives in a session of its own, bears no mark of
+    ours and is nobody's child, so that what interrupts this process, or ends it and its children, spares it.
     """
     command = [sys.executable, "-I", __file__, mark, str(grace_s), *folders]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TURNWISE_")}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
 
 
 def _reap(mark: str, grace_s: float, folders: Sequence[str]) -> None:
@@ -66,4 +67,5 @@ def _kill(process: int) -> None:
 
 
 if __name__ == "__main__":
-    _reap(sys.argv[1], float(sys.argv[2]), sys.argv[3:])
+    if os.fork() == 0:  # Ray kills the children of a worker that ends
+        _reap(sys.argv[1], float(sys.argv[2]), sys.argv[3:])

@@ -8,10 +8,10 @@ from openai import AsyncOpenAI
 from openai_agent import carry_out, functions
 
 
-async def streamed(model, **asked):
+async def streamed(client, **asked):
     """The message that the pieces of a stream make."""
     text, calls = "", {}
-    async for chunk in await model.chat.completions.create(**asked, stream=True):
+    async for chunk in await client.chat.completions.create(**asked, stream=True):
         delta = chunk.choices[0].delta
         text += delta.content or ""
         for piece in delta.tool_calls or ():
@@ -22,15 +22,15 @@ async def streamed(model, **asked):
     return message | {"tool_calls": list(calls.values())} if calls else message
 
 
-async def whole(model, **asked):
-    return (await model.chat.completions.create(**asked)).choices[0].message.model_dump(exclude_none=True)
+async def whole(client, **asked):
+    return (await client.chat.completions.create(**asked)).choices[0].message.model_dump(exclude_none=True)
 
 
 async def main():
-    model, tools, ask = AsyncOpenAI(), functions(), streamed
+    client, tools, ask = AsyncOpenAI(), functions(), streamed
     messages = [{"role": "user", "content": sys.stdin.read()}]
     while True:
-        message = await ask(model, model="policy", messages=messages, tools=tools)
+        message = await ask(client, model="policy", messages=messages, tools=tools)
         messages.append(message)
         if carry_out(message.get("tool_calls", ()), messages):
             return
