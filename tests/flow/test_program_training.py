@@ -47,7 +47,7 @@ def test_what_a_program_plays_is_trained_token_by_token(cluster_address: str, tm
     assert len(played) == 10
     assert any(turn.call is not None for turn in turns)
     assert {event.channel for turn in turns for event in turn.events} >= {"outcome", "format"}
-    assert {version for turn in turns for version in turn.versions.tolist()} == {1, 2}
+    assert {version for turn in turns for version in turn.versions.tolist()} == {0, 1}
     assert not any(turn.starts_context for turn in turns)  # what was streamed came back as it was sampled
     assert all(len(turn.action_ids) == len(turn.logprobs) > 0 and (turn.logprobs <= 0).all() for turn in turns)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -283,6 +284,9 @@ def test_nothing_is_left_of_the_programs_of_a_worker_that_was_killed(tmp_path: P
         assert within(60, lambda: out.exists() and len(marked_processes(f"TURNWISE_CLUSTER={mark}")) == 4)
         assert Path(out.read_text().strip()).is_relative_to(tmp_path)
     finally:
+        worker.send_signal(signal.SIGSTOP)
+        for child in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)  # as Ray does
         worker.kill()
         worker.wait()
     assert within(10, lambda: marked_processes(f"TURNWISE_CLUSTER={mark}") == [])
