@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -219,19 +220,33 @@ def test_a_first_prompt_that_is_too_long_is_the_programs_own_doing(tmp_path: Pat
     assert "had asked for nothing" in refused.failure.cause
 
 
+@contextlib.contextmanager
+def gate_opens_after(seconds: float) -> Iterator[None]:
+    """Lets the world's hanging steps go."""
+    opening = threading.Timer(seconds, Obedient.gate.set)
+    opening.start()
+    try:
+        yield
+    finally:
+        opening.cancel()
+        Obedient.gate.clear()
+
+
+def test_a_program_that_waits_for_the_environment_is_not_idle(tmp_path: Path) -> None:
+    with gate_opens_after(4.0):
+        trajectory = run(tmp_path, 'ask("x"); act("hang")', idle_s=1.5)
+    assert trajectory.failure is None, trajectory.failure
+    assert len(trajectory.turns[0].events) == 1
+
+
 def test_what_a_program_does_at_last_is_waited_for_and_counts(tmp_path: Path) -> None:
     text = """
     import threading
     ask("x")
     [threading.Thread(target=act, args=[text], daemon=True).start() or time.sleep(0.3) for text in ("hang", "late")]
     """
-    opening = threading.Timer(4.0, Obedient.gate.set)
-    opening.start()
-    try:
-        trajectory = run(tmp_path, text, idle_s=1.0)
-    finally:
-        opening.cancel()
-        Obedient.gate.clear()
+    with gate_opens_after(4.0):
+        trajectory = run(tmp_path, text)
     assert trajectory.failure is None, trajectory.failure
     assert trajectory.end_cause == "program"
     assert len(trajectory.turns[0].events) == 1  # of the one that had begun; the other one is no other episode's
@@ -333,15 +348,11 @@ def test_nothing_of_a_program_is_left_and_it_has_no_secrets_of_ours(
     """
     command = [*written(tmp_path, text), "{prompt}", "{base_url}", "{mcp_url}", "{key}", "plain"]
     player = agent("chatml", format="text", command=command, variables={"MORE": "yes"}, max_context=2000)
-    left: list[bool] = []
+    is_clear: list[bool] = []
     processes = f"TURNWISE_CLUSTER={mark}"
-    trajectory = played(
-        Says("on"),
-        player,
-        spec_of(),
-        look=lambda: left.append(within(5, lambda: len(marked_processes(processes)) == 1)),
-    )[0]
-    assert left == [True]  # the reaper, which waits for the worker's end
+    look = lambda: is_clear.append(within(5, lambda: not marked_processes(processes)))  # noqa: E731
+    trajectory = played(Says("on"), player, spec_of(), look=look)[0]
+    assert is_clear == [True]
     assert trajectory.end is End.TERMINATED
     assert trajectory.turns[0].observation == "Say anything.\n\ngo"
     told = json.loads((tmp_path / "told.json").read_text())
@@ -351,7 +362,6 @@ def test_nothing_of_a_program_is_left_and_it_has_no_secrets_of_ours(
     assert not Path(told["folder"]).exists()
     own = [told["env"][name] for name in ("OPENAI_BASE_URL", "TURNWISE_MCP_URL", "OPENAI_API_KEY")]
     assert told["words"] == ["Say anything.\n\ngo", *own, "plain"]
-    assert marked_processes(processes) == []
 
 
 def test_clients_of_the_protocol_see_the_tools_of_their_own_episode() -> None:
