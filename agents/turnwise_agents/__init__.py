@@ -16,5 +16,6 @@ TINY_CODE = Path(__file__).parent / "tiny_code"
 def register_all() -> None:
     """Register all agents, and the packaged models."""
     register_path("agent", "chat", "turnwise_agents.chat:ChatAgent")
+    register_path("agent", "program", "turnwise_agents.program:ProgramAgent")
     register("model", "tiny")(TINY_MODEL)
     register("model", "tiny_code")(TINY_CODE)

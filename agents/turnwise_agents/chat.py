@@ -6,10 +6,11 @@ for what the environment says. It does not judge actions; a malformed one goes t
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -130,6 +131,10 @@ class ChatDialogue:
             self._context, self._new = np.concatenate([self._context, suffix]), suffix
         else:
             self._shift(self._config.history_turns, messages, suffix)
+
+    def fork(self) -> Self:
+        """Return a dialogue that goes on from here by itself: nothing that a dialogue holds is changed in place."""
+        return copy.copy(self)
 
     def spell(self, text: str) -> IntArray:
         """Return the ids with which a demonstrated action would be sampled, end-of-turn token included."""

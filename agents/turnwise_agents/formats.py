@@ -10,14 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from turnwise.env.calls import in_order, parse_compact, parse_hermes, spell_compact, spell_hermes
+from turnwise.env.calls import (
+    END_OF_THOUGHT,
+    in_order,
+    parse_compact,
+    parse_hermes,
+    spell_compact,
+    spell_hermes,
+)
 from turnwise.errors import InvalidAction, UserError
 from turnwise.records import Message
 from turnwise.registry import suggestion
 
 Tools = Sequence[dict[str, Any]]
-
-_END_OF_THOUGHT = "</think>"
 
 
 class Format(Protocol):
@@ -88,7 +93,7 @@ class HermesFormat:
         """Return the text, with `tool_calls` if there is exactly one call after the last thought."""
         message: Message = {"role": "assistant", "content": text.strip()}
         try:
-            call = parse_hermes(text.rpartition(_END_OF_THOUGHT)[2])
+            call = parse_hermes(text.rpartition(END_OF_THOUGHT)[2])
         except InvalidAction:
             return message
         return message | {"tool_calls": [call.as_openai()]}

@@ -8,8 +8,8 @@ Implementations (in `turnwise_agents`) get a tokenizer handed in, and import nei
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from turnwise.records import IntArray, Message
 
@@ -74,6 +74,9 @@ class Dialogue(Protocol):
     def observe(self, messages: Sequence[Message]) -> None:
         """Append what the environment answered."""
 
+    def fork(self) -> Dialogue:
+        """Return a dialogue that goes on from here by itself; this one stays as it is."""
+
     def spell(self, text: str) -> IntArray:
         """Return the ids with which a demonstration's action (as `TurnEnv.demonstrate` gives it) would be sampled.
 
@@ -89,3 +92,25 @@ class Agent(Protocol):
 
     def begin(self, *, instructions: str, tools: Sequence[dict[str, Any]], observation: Sequence[Message]) -> Dialogue:
         """Return the dialogue of a new episode."""
+
+
+def told(instructions: str, observation: Sequence[Message]) -> str:
+    """Return what a program is told at the start of an episode."""
+    return "\n\n".join(part for part in (instructions, *(str(message["content"]) for message in observation)) if part)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A program that plays episodes by itself, and finds the policy behind OpenAI's chat completions."""
+
+    command: tuple[str, ...]  # its words; `{prompt}` stands for what the environment says at the start
+    variables: Mapping[str, str] = field(default_factory=dict)  # what its environment has besides
+    max_requests: int = 100  # requests that an episode may make
+    idle_s: float = 120.0  # seconds that it may do nothing that we see
+
+
+@runtime_checkable
+class Programmed(Agent, Protocol):
+    """An agent whose episodes a program plays; its dialogues turn what the program asks into tokens."""
+
+    program: Program

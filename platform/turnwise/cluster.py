@@ -84,9 +84,8 @@ def connect(
         yield cluster
     finally:
         _leave(mark if address is None else None)
-        if reaper is not None and reaper.stdin is not None:
-            reaper.stdin.close()
-            reaper.wait()
+        if reaper is not None:
+            reaper.communicate()
 
 
 def check_cluster(config: RayConfig, *, has_answered: bool = False) -> None:

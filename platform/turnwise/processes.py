@@ -7,10 +7,12 @@ Run as a program (`start_reaper` does) it waits until whoever started it is gone
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -31,19 +33,23 @@ def end_processes(mark: str, grace_s: float) -> list[int]:
     return alive
 
 
-def start_reaper(mark: str, grace_s: float) -> subprocess.Popen[bytes]:
+def start_reaper(mark: str, grace_s: float, *folders: str) -> subprocess.Popen[bytes]:
     """Start a process that ends the marked ones `grace_s` after this process died or closed the reaper's `stdin`.
 
-    It lives in a session of its own, so that what interrupts this process spares it.
+    Then it removes the folders; `communicate` asks for that and waits. It lives in a session of its own, bears no mark
+    of ours and is nobody's child, so that what interrupts this process, or ends it and its children, spares it.
     """
-    command = [sys.executable, "-I", __file__, mark, str(grace_s)]
-    environment = {name: value for name, value in os.environ.items() if f"{name}={value}" != mark}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+    command = [sys.executable, "-I", __file__, mark, str(grace_s), *folders]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TURNWISE_")}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
 
 
-def _reap(mark: str, grace_s: float) -> None:
+def _reap(mark: str, grace_s: float, folders: Sequence[str]) -> None:
     sys.stdin.buffer.read()  # ends when the last holder of the pipe's other end is gone
     end_processes(mark, grace_s)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(entry: Path) -> list[bytes]:
@@ -61,4 +67,5 @@ def _kill(process: int) -> None:
 
 
 if __name__ == "__main__":
-    _reap(sys.argv[1], float(sys.argv[2]))
+    if os.fork() == 0:  # Ray kills the children of a worker that ends
+        _reap(sys.argv[1], float(sys.argv[2]), sys.argv[3:])

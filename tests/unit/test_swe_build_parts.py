@@ -208,7 +208,7 @@ def test_show_and_check_name_what_is_wrong_with_a_file(tmp_path, capsys):
     assert run_command(["swe", "show", str(tmp_path / "tasks.jsonl"), "--task", "a__a-2"]) == 2
     assert "--task=a__a-2: no such task; did you mean a__a-1?" in capsys.readouterr().err
     assert run_command(["swe", "check", str(tmp_path / "tasks.jsonl")]) == 2
-    assert "a__a-1 has no archive" in capsys.readouterr().err
+    assert "has neither an archive" in capsys.readouterr().err
     assert run_command(["swe", "show", str(tmp_path / "tasks.jsonl"), "--task", "a__a-1"]) == 0
     assert "It fails." in capsys.readouterr().out
 

@@ -260,7 +260,7 @@ def test_the_arguments_are_those_of_the_page(kind):
 
 def test_the_keys_of_a_task_are_those_of_the_page():
     page = (Path(__file__).parents[2] / "docs" / "environments.md").read_text(encoding="utf-8")
-    table = page.split("| key | what it is |")[1].split("\n\n")[0]
+    table = page.split("### Tasks\n")[1].split("| key | what it is |")[1].split("\n\n")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [field.name for field in dataclasses.fields(Recipe)]
 
 

@@ -17,6 +17,9 @@ from turnwise.records import Message
 
 _HERMES = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 _BAR = re.compile(r"(?:^|\s+)\|(?:\s+|$)")
+END_OF_THOUGHT = "</think>"
+"""What ends a thought; no call within one is carried out."""
+
 _SHAPE = 'a tool call is {"name": ..., "arguments": {...}}'
 
 
@@ -38,6 +41,14 @@ def parse_hermes(text: str) -> ToolCall:
     if len(found) != 1:
         raise InvalidAction(f"expected one <tool_call>, found {len(found)}")
     return _call_from(_load_json(found[0]))
+
+
+def parse_hermes_calls(text: str) -> list[ToolCall]:
+    """Return all calls after the last thought, at least one; InvalidAction if one of them cannot be read."""
+    found = _HERMES.findall(text.rpartition(END_OF_THOUGHT)[2])
+    if not found:
+        raise InvalidAction("expected a <tool_call>")
+    return [_call_from(_load_json(each)) for each in found]
 
 
 def parse_compact(text: str, tools: Sequence[Mapping[str, Any]]) -> ToolCall:

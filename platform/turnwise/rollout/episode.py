@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,8 +21,11 @@ from turnwise.config.schema import TimeoutConfig
 from turnwise.engine import Completion, Finish, Request
 from turnwise.env.base import GUIDANCE
 from turnwise.errors import BoundaryError, EngineError, InfraError, failure_of
-from turnwise.records import End, Failure, Task, Trajectory, Turn
+from turnwise.records import End, Failure, IntArray, Task, Trajectory, Turn
 from turnwise.rollout.world import Answer, Opening, World
+
+if TYPE_CHECKING:
+    from turnwise.rollout.program import Programs
 
 
 class Client(Protocol):
@@ -42,6 +45,7 @@ class Stage(StrEnum):
     """What an episode is doing; also the stage of a failure."""
 
     WAITING = "waiting"  # for a slot
+    PROGRAM = "program"  # runs by itself
     RESET = "reset"
     PROMPT = "prompt"
     GENERATE = "generate"
@@ -90,12 +94,16 @@ async def run_episode(
     client: Client,
     timeouts: TimeoutConfig,
     live: Live | None = None,
+    programs: Programs | None = None,
 ) -> Trajectory:
-    """Return the episode's trajectory, failed or not; `live` shows its progress. Only cancellation is raised."""
+    """Return the episode's trajectory, failed or not; `live` shows its progress. Only cancellation is raised.
+
+    `programs` play it where the agent is one.
+    """
     live = live or Live(spec)
     try:
         async with asyncio.timeout(timeouts.episode_s) as timer:
-            end, cause = await _play(live, world, agent, client, timeouts)
+            end, cause = await _play(live, world, agent, client, timeouts, programs)
     except TimeoutError as error:
         late = InfraError(f"time-out after {timeouts.episode_s:.1f} s") if timer.expired() else error
         return _failed(live, failure_of(late, (Stage.EPISODE if timer.expired() else live.stage).value))
@@ -104,11 +112,15 @@ async def run_episode(
     return _trajectory(live, end, cause)
 
 
-async def _play(live: Live, world: World, agent: Agent, client: Client, timeouts: TimeoutConfig) -> tuple[End, str]:
+async def _play(
+    live: Live, world: World, agent: Agent, client: Client, timeouts: TimeoutConfig, programs: Programs | None
+) -> tuple[End, str]:
     """Play to the end and return how and why it ended."""
     live.stage = Stage.RESET
     opening = await world.reset(live.spec.task.seed, _options(live.spec), timeouts.reset_s)
     live.provenance = _provenance(opening)
+    if programs is not None:
+        return await programs.play(live, opening, world)
     live.stage = Stage.PROMPT
     dialogue = agent.begin(instructions=opening.instructions, tools=opening.tools, observation=opening.messages)
     seen: Opening | Answer = opening
@@ -116,7 +128,10 @@ async def _play(live: Live, world: World, agent: Agent, client: Client, timeouts
         live.stage = Stage.PROMPT
         prompt = dialogue.prompt()
         live.stage = Stage.GENERATE
-        completion, generate_s = await _generate(live, prompt, agent, client, timeouts.generate_s)
+        request = request_of(live.spec, prompt.context_ids, agent.max_action_tokens, len(live.turns))
+        started = time.perf_counter()
+        completion = await sampled(client, request, timeouts.generate_s)
+        generate_s = time.perf_counter() - started
         action = dialogue.act(completion.ids)
         live.stage = Stage.STEP
         answer = await world.step(action.message, timeouts.step_s)
@@ -129,19 +144,20 @@ async def _play(live: Live, world: World, agent: Agent, client: Client, timeouts
         seen = answer
 
 
-async def _generate(
-    live: Live, prompt: Prompt, agent: Agent, client: Client, timeout_s: float
-) -> tuple[Completion, float]:
-    """Return a sound completion and the seconds it took; EngineError."""
-    request = Request(
-        session=live.spec.session,
-        context_ids=prompt.context_ids,
-        max_tokens=agent.max_action_tokens,
-        temperature=live.spec.temperature,
-        seed=request_seed(live.spec.seed, len(live.turns)),
-        order=live.spec.order,
+def request_of(spec: EpisodeSpec, context_ids: IntArray, max_tokens: int, number: int) -> Request:
+    """Return the request for an episode's action of this number, from 0 on."""
+    return Request(
+        session=spec.session,
+        context_ids=context_ids,
+        max_tokens=max_tokens,
+        temperature=spec.temperature,
+        seed=request_seed(spec.seed, number),
+        order=spec.order,
     )
-    started = time.perf_counter()
+
+
+async def sampled(client: Client, request: Request, timeout_s: float) -> Completion:
+    """Return a sound completion; EngineError."""
     try:
         async with asyncio.timeout(timeout_s):
             completion = await client.generate(request, timeout_s)
@@ -152,7 +168,7 @@ async def _generate(
     except Exception as error:
         raise EngineError(f"{type(error).__name__}: {error}") from error
     _check(completion)
-    return completion, time.perf_counter() - started
+    return completion
 
 
 def _check(completion: Completion) -> None:

@@ -11,9 +11,9 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from turnwise.agent import Agent
+from turnwise.agent import Agent, Programmed
 from turnwise.config.schema import TimeoutConfig
 from turnwise.errors import failure_of
 from turnwise.records import FailureKind, Trajectory
@@ -22,6 +22,9 @@ from turnwise.rollout.guided import has_failed
 from turnwise.rollout.threads import LostThreads
 from turnwise.rollout.world import Environment, World
 from turnwise.tasks import make_env
+
+if TYPE_CHECKING:
+    from turnwise.rollout.program import Programs
 
 
 @dataclass(slots=True)
@@ -70,6 +73,11 @@ class RolloutWorker:
         self._lost = LostThreads()
         self._failures: Counter[str] = Counter()
         self._num_episodes = self._num_turns = self._num_worlds = 0
+        self._programs: Programs | None = None
+        if isinstance(agent, Programmed):
+            from turnwise.rollout.program import Programs  # needs packages that other agents do without
+
+            self._programs = Programs(agent, client, timeouts)
 
     async def run(self, spec: EpisodeSpec) -> Trajectory:
         """Run one episode as soon as a slot is free."""
@@ -124,6 +132,8 @@ class RolloutWorker:
         while self._idle:
             self._discard(self._idle.pop())
         await asyncio.gather(*self._closings)
+        if self._programs is not None:
+            await self._programs.close()
 
     def _fill(self) -> None:
         """Start waiting episodes in free slots, in order; their sessions are opened together."""
@@ -184,7 +194,9 @@ class RolloutWorker:
         live = self._running[job.session] = job.live
         live.started = time.monotonic()
         try:
-            trajectory = await run_episode(live.spec, world, self._agent, self._client, self._timeouts, live)
+            trajectory = await run_episode(
+                live.spec, world, self._agent, self._client, self._timeouts, live, self._programs
+            )
         finally:
             del self._running[job.session]
         self._num_episodes += 1
