@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SWE_PACKAGES := more-itertools==11.2.1 sqlparse==0.6.1 parse==1.22.4 tinydb==4.9.0 toolz==1.0.0 funcy==2.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test slow lint format lock base-model code-model swe-tasks curves curves-swe credit flagship bench soak-sandbox clean
+.PHONY: help setup train test slow lint format lock base-model code-model swe-tasks curves curves-swe credit flagship bench bench-environments soak-sandbox clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -77,6 +77,9 @@ flagship: $(STAMP)  ## the flagship against GRPO on the outcome alone, and its a
 bench: $(STAMP)  ## the benchmarks of docs/performance.md and docs/sandbox.md
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/sandbox.py --json docs/results/sandbox.json
+
+bench-environments: $(STAMP)  ## what environments cost, in docs/results/environments.json (needs the browser)
+	$(BIN)/python benchmarks/environments.py --json docs/results/environments.json
 
 soak-sandbox: $(STAMP)  ## 500 episodes of every sandbox tier, and what is left of them (many minutes)
 	$(BIN)/python benchmarks/sandbox_soak.py --json docs/results/sandbox-soak.json

@@ -79,13 +79,18 @@ class SiteEnv(BrowseEnv):
 
     def __init__(self, site: Site, *more: str, network_mb: int = 8, load_s: float = 30.0, **viewing: Any) -> None:
         super().__init__(Viewing(**viewing))
-        self._url = site.url
+        self.home = site.url
         self._wants = Settings(
-            network=(f"127.0.0.1:{site.port}", *more), network_mb=network_mb, max_tabs=3, action_s=0.3, load_s=load_s
+            network=(f"127.0.0.1:{site.port}", *more),
+            network_mb=network_mb,
+            max_tabs=3,
+            action_s=0.3,
+            rest_s=0.3,
+            load_s=load_s,
         )
 
     def begin(self, options: Any) -> Any:
-        self.open(self._wants, options, partial(goto, url=self._url))
+        self.open(self._wants, options, partial(goto, url=self.home))
         return self.begun("")
 
     def judge(self, view: View) -> bool:

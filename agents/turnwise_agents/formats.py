@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from turnwise.env.calls import parse_compact, parse_hermes, spell_compact, spell_hermes
+from turnwise.env.calls import in_order, parse_compact, parse_hermes, spell_compact, spell_hermes
 from turnwise.errors import InvalidAction, UserError
 from turnwise.records import Message
 from turnwise.registry import suggestion
@@ -66,8 +66,15 @@ class CompactFormat:
         return {"role": "assistant", "content": text.strip()}
 
     def spell(self, text: str, tools: Tools) -> str:
-        """Return the text; a demonstration in JSON is converted."""
-        return spell_compact(parse_hermes(text)) if tools and "<tool_call>" in text else text
+        """Return the text; a call in JSON is converted if this format can say the same."""
+        if not tools or "<tool_call>" not in text:
+            return text
+        try:
+            call = parse_hermes(text)
+            spelt = spell_compact(in_order(call, tools))
+            return spelt if parse_compact(spelt, tools) == call else text
+        except InvalidAction:
+            return text
 
 
 @dataclass(frozen=True, slots=True)

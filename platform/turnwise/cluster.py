@@ -30,6 +30,9 @@ LOOPBACK = "127.0.0.1"
 PROBE_S = 20.0
 """Seconds that a cluster has to answer."""
 
+NO_CLUSTER = "start the cluster, correct the address, or leave it out to start one here"
+"""The remedy where none answers."""
+
 END_S = 10.0
 """Seconds that the processes of our own cluster have to end by themselves."""
 
@@ -62,13 +65,15 @@ class Cluster:
 
 
 @contextmanager
-def connect(config: RayConfig, say: Callable[[str], object] = print) -> Iterator[Cluster]:
+def connect(
+    config: RayConfig, say: Callable[[str], object] = print, *, has_answered: bool = False
+) -> Iterator[Cluster]:
     """Start or join a cluster for the time of the `with`; UserError if that is impossible.
 
     Without `ray.address`, RAY_ADDRESS (set within a Ray job) names the cluster to join. `say` is told the
-    dashboard's URL.
+    dashboard's URL. `has_answered`: as for `check_cluster`, which was called a moment ago.
     """
-    check_cluster(config)
+    check_cluster(config, has_answered=has_answered)
     address = address_of(config)
     mark = f"{_MARK}={secrets.token_hex(8)}"
     reaper = start_reaper(mark, END_S) if address is None else None
@@ -84,8 +89,11 @@ def connect(config: RayConfig, say: Callable[[str], object] = print) -> Iterator
             reaper.wait()
 
 
-def check_cluster(config: RayConfig) -> None:
-    """Raise UserError for a dashboard port in use, an address that does not answer, or a cluster open to anyone."""
+def check_cluster(config: RayConfig, *, has_answered: bool = False) -> None:
+    """Raise UserError for a dashboard port in use, an address that does not answer, or a cluster open to anyone.
+
+    Of a cluster that has just answered only the port is tried again: to ask it takes a process, and a second.
+    """
     address = address_of(config)
     if address is None:
         if config.dashboard:
@@ -95,7 +103,10 @@ def check_cluster(config: RayConfig) -> None:
         remedy = "give host:port, or send the run there with `turnwise submit`"
         raise UserError("ray.address", address, "Ray Client is not supported", remedy)
     _check_token_is_asked(address)
-    _probe(address)
+    if not has_answered:
+        _probe(address)
+    elif address != "auto":
+        _check_reachable(address)
 
 
 def address_of(config: RayConfig) -> str | None:
@@ -236,9 +247,9 @@ def _check_token_is_asked(address: str) -> None:
 
 def _probe(address: str) -> None:
     """Ask the cluster for its nodes, in a process of its own: Ray's client would wait for minutes."""
-    remedy = "start the cluster, correct the address, or leave it out to start one here"
+    remedy = NO_CLUSTER
     if address != "auto":
-        _check_reachable(address, remedy)
+        _check_reachable(address)
     started = time.monotonic()
     try:
         answer = subprocess.run(
@@ -260,14 +271,14 @@ def _probe(address: str) -> None:
         raise UserError("ray.address", address, problem, remedy)
 
 
-def _check_reachable(address: str, remedy: str) -> None:
+def _check_reachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise UserError("ray.address", address, "is not host:port", "write it as host:6379, or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S / 2).close()
     except (OSError, OverflowError) as error:
-        raise UserError("ray.address", address, f"cannot be reached ({error})", remedy) from None
+        raise UserError("ray.address", address, f"cannot be reached ({error})", NO_CLUSTER) from None
 
 
 def _silence() -> None:

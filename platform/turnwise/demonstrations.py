@@ -1,21 +1,14 @@
-"""Demonstrations: episodes that an environment plays by itself, as chat messages; recorded, written and read.
+"""Demonstrations: episodes that show what to do, as chat messages; recorded as somebody plays.
 
-The warm start calls `record` (or `read` for a file of the user's). A line of the JSONL form is
-
-    {"task": {...}, "tools": [...], "messages": [{"role": ..., "content": ...}, ...], "outcome": 1.0}
-
-with the environment's instructions as a leading system message where it has any. Recording runs the environment in the
-caller's thread; who needs an end to its patience draws from `record` through `turnwise.deadline`.
+The warm start and `turnwise env demonstrate` call `record`, in which an environment plays by itself; `env play` keeps a
+`Recorder` while a person does. Recording runs the environment in the caller's thread; who needs an end to its
+patience draws from `record` through `turnwise.deadline`. Files of demonstrations: `demonstration_files.py`.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -23,12 +16,14 @@ import numpy as np
 
 from turnwise.env.base import TurnEnv
 from turnwise.errors import BoundaryError, UserError
-from turnwise.records import Message, Task, task_from_json, to_json
+from turnwise.records import Message, Task
+from turnwise.tasks import world_of
 
 MAX_TURNS = 1000
 """An episode that its environment does not end is cut off here."""
 
-ROLES = ("system", "user", "assistant", "tool")
+SEED_OFFSET = 7_919
+"""Added to a seed where tasks are drawn: where seeds make tasks, demonstrations are of others than training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,130 +36,81 @@ class Demonstration:
     outcome: float  # sum of the episode's rewards on channel "outcome"
 
 
+class NoDemonstrator(UserError):  # noqa: N818 - like its base it is what the user reads
+    """A task that the environment's own demonstrator does not even begin."""
+
+
+class Recorder:
+    """Writes one episode down while it is played."""
+
+    def __init__(self, world: TurnEnv, task: Task, shown: Sequence[Message]) -> None:
+        """`shown` is what `reset` returned."""
+        self.num_actions, self.outcome = 0, 0.0
+        self._task = task
+        self._tools = list(world.tools)  # those that the policy is shown, whatever comes later
+        self._messages = [*_system(world), *shown]
+
+    def add(self, action: str, shown: Sequence[Message], info: Mapping[str, Any]) -> None:
+        """Add an action and what `step` returned."""
+        self.num_actions += 1
+        self._messages += [{"role": "assistant", "content": action}, *shown]
+        self.outcome += sum(event.value for event in info["events"] if event.channel == "outcome")
+
+    def demonstration(self) -> Demonstration:
+        """Return the episode so far."""
+        return Demonstration(
+            task=self._task, tools=self._tools, messages=list(self._messages), outcome=float(self.outcome)
+        )
+
+
 def record(
     env: gymnasium.Env[Any, Any],
     tasks: Iterable[Task],
     seed: int,
-    on_failure: Callable[[BoundaryError], Any] | None = None,
+    on_failure: Callable[[BoundaryError | NoDemonstrator], Any] | None = None,
 ) -> Iterator[Demonstration]:
     """Play each task with the environment's own `demonstrate`; equal seeds give equal demonstrations.
 
-    An episode that fails is left out and told to `on_failure`; without it, the failure is raised. UserError for an
-    environment that has no demonstrations.
+    An episode that fails, or that has no demonstrator, is left out and told to `on_failure`; without it, or if that
+    raises, the error is raised.
     """
     for number, task in enumerate(tasks):
         try:
             yield record_one(env, task, np.random.default_rng([seed, number]))
-        except BoundaryError as error:
+        except (BoundaryError, NoDemonstrator) as error:
             if on_failure is None:
                 raise
             on_failure(error)
 
 
 def record_one(env: gymnasium.Env[Any, Any], task: Task, rng: np.random.Generator) -> Demonstration:
-    """Play one task until it is over or the demonstrator gives up."""
-    world: TurnEnv = env.unwrapped  # type: ignore[assignment]
-    options = {"task_id": task.task_id, "split": task.split, "episode_seed": int(rng.integers(2**31)), **task.data}
-    shown, _ = env.reset(seed=task.seed, options=options)
-    tools = list(world.tools)  # those that the policy is shown, whatever comes later
-    messages = [*_system(world), *shown]
-    outcome = 0.0
+    """Play one task until it is over or the demonstrator gives up; NoDemonstrator if it does so at once."""
+    world = world_of(env)
+    shown, _ = env.reset(seed=task.seed, options=reset_options(task, int(rng.integers(2**31))))
+    recorder = Recorder(world, task, shown)
     for turn in range(MAX_TURNS):
         action = world.demonstrate(rng)
         if action is None and turn == 0:
-            remedy = "give recorded ones with sft.path, or set sft.steps=0"
-            raise UserError("env.id", task.env_id, "the environment has no demonstrations", remedy)
+            raise no_demonstrator(task.env_id)
         if action is None:
             break
         shown, _, terminated, truncated, info = env.step(action)
-        messages += [{"role": "assistant", "content": action}, *shown]
-        outcome += sum(event.value for event in info["events"] if event.channel == "outcome")
+        recorder.add(action, shown, info)
         if terminated or truncated:
             break
-    return Demonstration(task=task, tools=tools, messages=messages, outcome=outcome)
+    return recorder.demonstration()
 
 
-def write(demonstrations: Iterable[Demonstration], path: Path) -> int:
-    """Write one line each and return how many; FileExistsError rather than overwrite."""
-    num_lines = 0
-    with path.open("x", encoding="utf-8") as file:
-        for demonstration in demonstrations:
-            file.write(json.dumps(_to_json(demonstration), ensure_ascii=False) + "\n")
-            num_lines += 1
-    return num_lines
+def no_demonstrator(env_id: str) -> NoDemonstrator:
+    """Return the error of an environment without demonstrations of its own."""
+    remedy = "write some with `turnwise env play --record FILE` and give sft.files=[FILE]"
+    return NoDemonstrator("env.id", env_id, "the environment has no demonstrations", remedy)
 
 
-def read(path: Path) -> list[Demonstration]:
-    """Return all demonstrations of a file; UserError naming file and line for what is not one."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            lines = [(number, line) for number, line in enumerate(file, start=1) if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("sft.path", path, f"cannot be read ({error})", "give a JSONL file of demonstrations") from error
-    if not lines:
-        raise UserError("sft.path", path, "holds no demonstrations", "record some, or set sft.steps=0")
-    return [_from_line(path, number, line) for number, line in lines]
+def reset_options(task: Task, episode_seed: int) -> dict[str, Any]:
+    """Return the options with which an episode of a task begins."""
+    return {"task_id": task.task_id, "split": task.split, "episode_seed": episode_seed, **task.data}
 
 
 def _system(world: TurnEnv) -> list[Message]:
     return [{"role": "system", "content": world.instructions}] if world.instructions else []
-
-
-def _to_json(demonstration: Demonstration) -> dict[str, Any]:
-    return {
-        "task": to_json(demonstration.task),
-        "tools": list(demonstration.tools),
-        "messages": list(demonstration.messages),
-        "outcome": demonstration.outcome,
-    }
-
-
-def _from_line(path: Path, number: int, line: str) -> Demonstration:
-    try:
-        data = json.loads(line)
-        if not isinstance(data, dict):
-            raise ValueError("not a JSON object")
-        messages = _messages(data["messages"])
-        outcome = float(data.get("outcome", 0.0))
-        if not math.isfinite(outcome):
-            raise ValueError(f"outcome is {outcome}")
-        return Demonstration(task=_task(data), tools=_tools(data), messages=messages, outcome=outcome)
-    except (KeyError, TypeError, ValueError) as error:
-        problem = f"missing {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError("sft.path", f"{path}:{number}", problem, "correct or remove the line") from error
-
-
-def _task(data: dict[str, Any]) -> Task:
-    if "task" not in data:
-        return Task(env_id="", task_id="", seed=0)
-    if not isinstance(data["task"], dict):
-        raise ValueError("task is not an object")
-    return task_from_json(data["task"])
-
-
-def _tools(data: dict[str, Any]) -> list[dict[str, Any]]:
-    tools = data.get("tools", [])
-    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise ValueError("tools is not a list of JSON schemas")
-    return tools
-
-
-def _messages(messages: Any) -> list[Message]:
-    if not isinstance(messages, list) or not messages:
-        raise ValueError("messages is not a list of messages")
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise ValueError(f"a message has no role among {', '.join(ROLES)}")
-        if not isinstance(message.get("content"), str):
-            raise ValueError("a message's content is not a text")
-    roles = [message["role"] for message in messages]
-    first = 1 if roles[0] == "system" else 0
-    if "assistant" not in roles:
-        raise ValueError("no assistant message: nothing to learn")
-    if roles[first] == "assistant":
-        raise ValueError("an assistant message precedes every observation")
-    if any(pair == ("assistant", "assistant") for pair in itertools.pairwise(roles)):
-        raise ValueError("two assistant messages in a row")
-    if any(m["role"] == "assistant" and not m["content"].strip() for m in messages):
-        raise ValueError("an assistant message is empty: its content must spell the action")
-    return messages

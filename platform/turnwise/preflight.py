@@ -20,8 +20,9 @@ from turnwise.config.keys import shown
 from turnwise.config.schema import RunConfig
 from turnwise.curriculum import Curriculum
 from turnwise.deadline import within
+from turnwise.demonstration_files import read_for
 from turnwise.errors import UserError
-from turnwise.models import resolve_model
+from turnwise.models import resolve_model, tokenizer_of
 from turnwise.registry import lookup
 from turnwise.run_folder import RunFolder
 from turnwise.tasks import TaskSet
@@ -48,6 +49,7 @@ def check(loaded: Loaded) -> None:
     _check_extras(config)
     check_cluster(config.ray)
     check_world(config, folder)
+    _check_demonstrations(config)
 
 
 def check_evaluation(loaded: Loaded) -> None:
@@ -135,11 +137,9 @@ def check_world(config: RunConfig, folder: Path) -> None:
 
 def load_tokenizer(folder: Path) -> Any:
     """Return the tokenizer of a model's folder; UserError if it cannot be loaded."""
-    from transformers import AutoTokenizer
-
     try:
         # Lengths are checked against the agent's and the engine's limits; the tokenizer's own would only add a warning.
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=2**31)
+        return tokenizer_of(folder, model_max_length=2**31)
     except (OSError, ValueError, KeyError) as error:
         problem = f"its tokenizer cannot be loaded ({str(error).splitlines()[0]})"
         raise UserError("model.path", folder, problem, "give a folder in Hugging Face format") from error
@@ -150,8 +150,12 @@ def _check_extras(config: RunConfig) -> None:
         raise UserError(
             "log.wandb", "true", "the package wandb is not installed", "pip install wandb, or set it to false"
         )
-    if config.sft.path is not None and not Path(config.sft.path).is_file():
-        raise UserError("sft.path", config.sft.path, "no such file", "give a JSONL file of demonstrations")
+
+
+def _check_demonstrations(config: RunConfig) -> None:
+    """Refuse files that are not for this run, unless they have done their work before a resume."""
+    if not (config.resume and RunFolder(Path(config.runs_dir) / config.name).warmstart.is_dir()):
+        read_for(config)
 
 
 def _check_lengths(config: RunConfig, folder: Path) -> None:

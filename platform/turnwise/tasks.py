@@ -47,8 +47,7 @@ class TaskSet:
 
     def __post_init__(self) -> None:
         """Check the split and that there is a task at all."""
-        if self.split not in SPLITS:
-            raise UserError("split", self.split, "no such split", suggestion(self.split, list(SPLITS)))
+        check_split(self.split)
         if self.num_tasks is not None and self.num_tasks < 1:
             raise UserError("env.id", self.env_id, f"empty task set: no {self.split} tasks", self._remedy)
 
@@ -84,6 +83,13 @@ class TaskSet:
         if self.split == "eval":
             return "give the environment held-out tasks, or set eval.tasks=0"
         return "give the environment training tasks"
+
+
+def check_split(split: str) -> str:
+    """Return the name of a split; UserError for any other."""
+    if split not in SPLITS:
+        raise UserError("split", split, "no such split", suggestion(split, list(SPLITS)))
+    return split
 
 
 @lru_cache(maxsize=16)

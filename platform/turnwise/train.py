@@ -48,7 +48,7 @@ def _prepared(loaded: Loaded) -> Iterator[tuple[RunFolder, Display]]:
     config = loaded.config
     with RunFolder.create(config.runs_dir, config.name, config.resume) as folder:
         write_bytes_atomically(_config_file(folder), masked_yaml(loaded).encode())
-        with connect(config.ray), Display(is_quiet=not config.log.progress) as display:
+        with connect(config.ray, has_answered=True), Display(is_quiet=not config.log.progress) as display:
             yield folder, display
 
 

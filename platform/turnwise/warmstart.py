@@ -1,4 +1,4 @@
-"""The supervised warm start of a run: record (or read) demonstrations, let the learner imitate them, save the model.
+"""The supervised warm start of a run: record and read demonstrations, let the learner imitate them, save the model.
 
 `turnwise train` does it before the first update where `sft.steps` asks for it; `turnwise sft` does nothing else.
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 from turnwise.agent import Agent
 from turnwise.config.schema import RunConfig
 from turnwise.deadline import each_within
-from turnwise.demonstrations import Demonstration, read, record
+from turnwise.demonstration_files import read_for
+from turnwise.demonstrations import SEED_OFFSET, Demonstration, NoDemonstrator, record
 from turnwise.errors import BoundaryError, InfraError
 from turnwise.fleet import RemoteLearner
 from turnwise.learner.sft import token_rows
@@ -25,9 +26,6 @@ from turnwise.tasks import TaskSet, make_env
 CHUNK = 10
 """Steps in one call of the learner; the display moves in between."""
 
-SEED_OFFSET = 7_919
-"""Added to the run's seed: demonstrations come from other tasks than those that are trained on."""
-
 
 async def warm_start(
     config: RunConfig,
@@ -38,7 +36,7 @@ async def warm_start(
     say: Callable[[str], None],
 ) -> None:
     """Train the learner on demonstrations and save the model in the run folder; UserError if there are none."""
-    say("warm start: recording demonstrations")
+    say("warm start: collecting demonstrations")
     stopped = threading.Event()
     try:
         rows = await asyncio.to_thread(
@@ -59,29 +57,45 @@ async def warm_start(
 def demonstrations(
     config: RunConfig, say: Callable[[str], None], stopped: threading.Event | None = None
 ) -> list[Demonstration]:
-    """Return the demonstrations of the file, or of the environment's own demonstrator; UserError.
+    """Return the demonstrations that are recorded, then those of the files in their order; UserError.
+
+    Once `stopped` is set, recording ends.
+    """
+    given, warnings = read_for(config)
+    for warning in warnings:
+        say(f"warm start: {warning}")
+    recorded = _recorded(config, say, stopped or threading.Event()) if config.sft.demonstrations else []
+    say(f"warm start: {len(recorded)} demonstrations recorded, {len(given)} from files")
+    return [*recorded, *given]
+
+
+def _recorded(config: RunConfig, say: Callable[[str], None], stopped: threading.Event) -> list[Demonstration]:
+    """Return what the environment's own demonstrator does; UserError if it has none.
 
     Episodes that fail are left out and told; if most do, the first failure is raised. Once `stopped` is set, no further
     one is begun.
     """
-    stopped = stopped or threading.Event()
-    if config.sft.path is not None:
-        return read(Path(config.sft.path))
-    kwargs = {**config.env.kwargs, **config.sft.env_kwargs}
+    kwargs, count = {**config.env.kwargs, **config.sft.env_kwargs}, config.sft.demonstrations or 0
     tasks = TaskSet.of(config.env.id, kwargs, "train", config.seed + SEED_OFFSET)
     env = make_env(config.env.id, kwargs)
     limit_s = config.timeouts.episode_s
     late = lambda: InfraError(f"a demonstration of {config.env.id} took longer than timeouts.episode_s={limit_s:g}")  # noqa: E731
     failed: list[BoundaryError] = []
+
+    def leave_out(error: BoundaryError | NoDemonstrator) -> None:
+        if isinstance(error, NoDemonstrator):
+            raise error
+        failed.append(error)
+
     try:
-        wanted = (tasks.task(index) for index in range(config.sft.demonstrations) if not stopped.is_set())
-        found = list(each_within(limit_s, record(env, wanted, config.seed, failed.append), late))
+        wanted = (tasks.task(index) for index in range(count) if not stopped.is_set())
+        found = list(each_within(limit_s, record(env, wanted, config.seed, leave_out), late))
     finally:
         env.close()
     if len(failed) > len(found):
         raise failed[0]
     if failed:
-        say(f"warm start: {len(failed)} of {config.sft.demonstrations} demonstrations left out, the first: {failed[0]}")
+        say(f"warm start: {len(failed)} of {count} demonstrations left out, the first: {failed[0]}")
     return found
 
 

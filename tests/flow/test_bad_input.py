@@ -220,8 +220,8 @@ CASES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
         ("agent.max_context=900", "exceeds engine.max_context=800", "use at most 800"),
     ),
     "no demonstrations": (
-        given("sft.steps=1", "sft.path=absent.jsonl"),
-        ("sft.path=absent.jsonl", "no such file", "give"),
+        given("sft.steps=1", "sft.files=[absent.jsonl]"),
+        ("sft.files=absent.jsonl", "cannot be read (No such file", "give"),
     ),
     "Ray Client": (given("ray.address=ray://127.0.0.1:1"), ("ray.address=ray://", "not supported", "turnwise submit")),
     "no port": (given("ray.address=somewhere"), ("ray.address=somewhere", "is not host:port", "write it as")),

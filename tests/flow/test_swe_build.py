@@ -13,7 +13,7 @@ from swe_package import SHELF, TESTS, write_package
 from turnwise.cli import run_command
 from turnwise.sandbox import Tier
 from turnwise.sandbox.tiers import missing
-from turnwise_envs.swe import diffs
+from turnwise_envs.swe import baseline, diffs
 from turnwise_envs.swe.build import build
 from turnwise_envs.swe.operators import edits
 from turnwise_envs.swe.prove import prove
@@ -186,15 +186,20 @@ def test_an_interrupt_keeps_the_packages_that_are_done(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["first.jsonl", "repos"]
 
 
+ENDLESS = "def test_nothing():\n    while True:\n        pass\n"
+
+
 @pytest.mark.parametrize(
     ("tests", "problem"),
     [
         (TESTS.replace("==", "!="), "its own tests do not pass as it is"),
         ("import nosuchmodule\n", "its own tests do not pass as it is"),
-        ("def test_nothing():\n    while True:\n        pass\n", "its own tests do not pass as it is"),
+        (ENDLESS, "its own tests do not pass as it is"),
     ],
 )
-def test_a_package_whose_tests_do_not_pass_is_refused(tests, problem, tmp_path, capsys):
+def test_a_package_whose_tests_do_not_pass_is_refused(tests, problem, tmp_path, capsys, monkeypatch):
+    if tests == ENDLESS:
+        monkeypatch.setattr(baseline, "TEST_S", 1.0)  # it is stopped as often as a run is made
     folder = write_package(tmp_path / "oddments", tests=tests)
     assert run_command(["swe", "build", "--package", folder, "--output", str(tmp_path / "out")]) == 2
     assert problem in capsys.readouterr().err

@@ -163,6 +163,23 @@ def test_a_demonstration_is_spelt_in_the_agents_format():
     assert parse_hermes(spelt["hermes"]).arguments == {"query": "rome"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "spelt"),
+    [
+        ('{"k": 3, "query": "rome"}', "search rome | 3"),  # in the schema's order
+        ('{"k": 3}', None),  # compact cannot leave out the first
+        ('{"query": "rome | 3"}', None),
+        ('{"query": "two\\n  lines", "k": 3}', "search two\n  lines | 3"),
+        ('{"query": "rome", "depth": 3}', None),
+        ("{", None),
+    ],
+)
+def test_a_demonstration_in_json_is_converted_if_the_compact_format_says_the_same(arguments, spelt):
+    dialogue = begin(agent_for("chatml", format="compact"), user("go"), tools=TOOLS)
+    text = f'<tool_call>{{"name": "search", "arguments": {arguments}}}</tool_call>'
+    assert tokenizer_with(None).decode(dialogue.spell(text).tolist()) == f"{spelt or text}<|im_end|>"
+
+
 def test_instructions_and_tools_are_shown_where_the_format_wants_them():
     def prompt(**options):
         dialogue = begin(agent_for("qwen", **options), user("go"), instructions="Rules.", tools=TOOLS)

@@ -1,10 +1,12 @@
 """What guards a cluster before it is started or joined; the cluster itself is in tests/flow."""
 
+import socket
 import stat
 from pathlib import Path
 
 import pytest
 
+from turnwise import cluster
 from turnwise.cluster import actor_env, address_of, check_cluster, protect_token, token_path
 from turnwise.config.schema import RayConfig
 from turnwise.errors import UserError
@@ -44,6 +46,18 @@ def test_a_cluster_elsewhere_that_asks_for_no_token_is_refused(monkeypatch: pyte
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(UserError, match=r"RAY_AUTH_MODE=disabled: .* would run anyone's code"):
         check_cluster(RayConfig(address="203.0.113.1:6379"))
+
+
+def test_a_cluster_that_has_answered_is_not_asked_again_but_has_to_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(cluster, "_probe", asked.append)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = RayConfig(address=f"127.0.0.1:{server.getsockname()[1]}")
+        check_cluster(config)
+        check_cluster(config, has_answered=True)
+    assert asked == [config.address]
+    with pytest.raises(UserError, match=r"cannot be reached .*; start the cluster"):
+        check_cluster(config, has_answered=True)
 
 
 def test_a_ray_job_joins_the_cluster_that_it_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,10 @@ def error_of(*overrides: str) -> str:
     [
         (["learner.min_lr_fraction=0.1"], "learner.schedule=constant; remove it or set learner.schedule=cosine"),
         (["sft.batch_size=3"], "sft.steps=0; remove it or set sft.steps"),
-        (["sft.steps=1", "sft.path=x", "sft.demonstrations=3"], "sft.path=x; remove it or set sft.path=null"),
+        (
+            ["sft.steps=1", "sft.files=[x]", "sft.env_kwargs={'hops': 1}"],
+            "sft.demonstrations=0; remove it or set sft.demonstrations",
+        ),
         (["ray.address=a:1", "ray.num_cpus=2"], "ray.address=a:1; remove it or set ray.address=null"),
         (["ray.address=a:1", "ray.dashboard_port=2"], "ray.address=a:1; remove it or set ray.address=null"),
         (["ray.dashboard=false", "ray.dashboard_port=2"], "ray.dashboard=false; remove it or set ray.dashboard=true"),
@@ -57,7 +60,9 @@ def test_a_key_without_effect_names_why_and_what_to_do(overrides: list[str], pro
     [
         ["learner.schedule=cosine", "learner.min_lr_fraction=0.2"],
         ["sft.steps=1", "sft.batch_size=3", "sft.demonstrations=9"],
-        ["sft.steps=1", "sft.path=demos.jsonl"],
+        ["sft.steps=1", "sft.files=[demos.jsonl]"],
+        ["sft.steps=1", "sft.files=[demos.jsonl]", "sft.demonstrations=8", "sft.env_kwargs={hops: 1}"],
+        ["sft.steps=1", "sft.env_kwargs={hops: 1}"],
         ["ray.dashboard_port=9000"],
     ],
 )

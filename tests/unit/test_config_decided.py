@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from turnwise.config import load_config
+from turnwise.errors import UserError
 
 ORACLE = ("rollout.oracle=true", "credit.channels={outcome: 1.0, oracle: 0.2}")
 
@@ -57,3 +58,14 @@ def test_the_run_folder_says_what_was_decided() -> None:
 def test_published_estimators_keep_their_size(words: tuple[str, ...], wanted: str) -> None:
     loaded = load_config(None, words)
     assert loaded.config.credit.scale == loaded.values["credit.scale"] == loaded.node.credit.scale == wanted
+
+
+def test_a_warm_start_records_unless_it_has_files() -> None:
+    def recorded(*words: str) -> int | None:
+        return load_config(None, ["sft.steps=1", *words]).config.sft.demonstrations
+
+    assert recorded() == 2048
+    assert recorded("sft.files=[a.jsonl]") == 0
+    assert recorded("sft.files=[a.jsonl]", "sft.demonstrations=5") == 5
+    with pytest.raises(UserError, match=r"^sft\.demonstrations=0: nothing to imitate; .*sft\.files"):
+        recorded("sft.demonstrations=0")

@@ -133,7 +133,7 @@ def test_the_code_of_the_environments_page_runs_in_order(tmp_path: Path, monkeyp
         for env_id in set(gymnasium.registry) - before:
             if env_id.startswith(("docs/", "my_world/")):
                 del gymnasium.registry[env_id]
-    assert len(blocks) == 13
+    assert len(blocks) == 17
 
 
 def test_no_block_of_the_environments_page_is_left_out() -> None:

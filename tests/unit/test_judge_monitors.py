@@ -259,7 +259,7 @@ def test_questions_that_a_second_judge_cannot_answer_are_refused_before_training
 def test_an_endpoint_that_is_not_there_is_refused_inside_other_judges_too():
     away = ["judge.name=llm", "judge.model=m", "judge.base_url=http://127.0.0.1:9/v1"]
     for name in ("compared", "watched"):
-        with pytest.raises(UserError, match="no judge answers there"):
+        with pytest.raises(UserError, match="no model answers there"):
             build_judge(read_section("judge", name, away, "NAME"))
 
 

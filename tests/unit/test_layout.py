@@ -35,12 +35,14 @@ OPEN_TO_PLUGINS = {
     "turnwise.reward",
     "turnwise.sandbox",
     "turnwise.sandbox.blocking",
+    "turnwise.sandbox.brought",
     "turnwise.sandbox.confined",
     "turnwise.sandbox.gate",
     "turnwise.sandbox.network",
     "turnwise.sandbox.policy",
     "turnwise.sandbox.source",
     "turnwise.sandbox.tiers",
+    "turnwise.served",
     "turnwise.tasks",
 }
 """What envs, agents and rewards may import of the core, modules below `turnwise.env` included."""

@@ -1,7 +1,6 @@
-"""Demonstrations: recorded by an environment itself, written, read, and refused where a line is wrong."""
+"""Demonstrations: recorded by an environment itself; failures are left out."""
 
 import asyncio
-import json
 import threading
 import time
 
@@ -10,7 +9,7 @@ import pytest
 
 from turnwise import demonstrations, warmstart
 from turnwise.config.schema import RunConfig
-from turnwise.demonstrations import read, record, write
+from turnwise.demonstrations import NoDemonstrator, record
 from turnwise.env.base import TurnEnv
 from turnwise.errors import PolicyError, UserError
 from turnwise.records import Task
@@ -95,54 +94,9 @@ def test_an_endless_episode_is_cut_off(monkeypatch):
 def test_an_environment_without_demonstrations_is_named():
     with pytest.raises(UserError, match=r"env.id=turnwise-tests/Counting-v0: .*no demonstrations"):
         list(record(Counting(mute=True), tasks(1), seed=0))
-
-
-def test_what_is_written_is_read_again(tmp_path):
-    recorded = list(record(Counting(), tasks(3), seed=0))
-    assert write(recorded, tmp_path / "d.jsonl") == 3
-    assert read(tmp_path / "d.jsonl") == recorded
-    with pytest.raises(FileExistsError):
-        write(recorded, tmp_path / "d.jsonl")
-
-
-GOOD = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}
-USER, ASSISTANT = GOOD["messages"]
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("{", "Expecting property name"),
-        ("[]", "not a JSON object"),
-        ("{}", "missing 'messages'"),
-        (GOOD | {"messages": []}, "not a list of messages"),
-        (GOOD | {"messages": [USER]}, "nothing to learn"),
-        (GOOD | {"messages": [ASSISTANT]}, "precedes every observation"),
-        (GOOD | {"messages": [USER, ASSISTANT, ASSISTANT]}, "two assistant messages in a row"),
-        (GOOD | {"messages": [USER, {"role": "assistant", "content": ""}]}, "must spell the action"),
-        (GOOD | {"messages": [USER, {"role": "assistant", "content": None}]}, "content is not a text"),
-        (GOOD | {"messages": [{"role": "robot", "content": "x"}]}, "no role among"),
-        (GOOD | {"tools": ["x"]}, "not a list of JSON schemas"),
-        (GOOD | {"outcome": "good"}, "could not convert"),
-        (GOOD | {"outcome": float("inf")}, "outcome is inf"),
-        (GOOD | {"task": {"schema_version": 99}}, "schema_version 99"),
-        (GOOD | {"task": 3}, "task is not an object"),
-    ],
-)
-def test_a_wrong_line_is_named_with_file_and_number(tmp_path, line, problem):
-    text = line if isinstance(line, str) else json.dumps(line)
-    (tmp_path / "d.jsonl").write_text(f"{json.dumps(GOOD)}\n\n{text}\n")
-    with pytest.raises(UserError, match=r"d\.jsonl:3") as caught:
-        read(tmp_path / "d.jsonl")
-    assert problem in str(caught.value)
-
-
-def test_a_file_that_is_absent_or_empty_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"sft.path=.*cannot be read"):
-        read(tmp_path / "absent.jsonl")
-    (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(UserError, match="holds no demonstrations"):
-        read(tmp_path / "empty.jsonl")
+    failed = []
+    assert list(record(Counting(mute=True), tasks(2), 0, failed.append)) == []
+    assert [type(error) for error in failed] == [NoDemonstrator] * 2
 
 
 class Meddling(Counting):
@@ -181,7 +135,19 @@ def test_a_warm_start_ends_only_if_most_demonstrations_fail(monkeypatch, right, 
             warmstart.demonstrations(config, said.append)
         return
     num_found = len(warmstart.demonstrations(config, said.append))
-    assert said == [f"warm start: {30 - num_found} of 30 demonstrations left out, the first: meddled with its grading"]
+    assert said == [
+        f"warm start: {30 - num_found} of 30 demonstrations left out, the first: meddled with its grading",
+        f"warm start: {num_found} demonstrations recorded, 0 from files",
+    ]
+
+
+def test_a_warm_start_of_an_environment_without_demonstrations_ends_at_the_first(monkeypatch):
+    monkeypatch.setattr(warmstart, "make_env", lambda env_id, kwargs: Counting(mute=True))
+    monkeypatch.setattr(warmstart.TaskSet, "of", lambda *given: Numbered())
+    config = RunConfig()
+    config.sft.demonstrations = 10**9
+    with pytest.raises(UserError, match=r"no demonstrations; write some with `turnwise env play"):
+        warmstart.demonstrations(config, print)
 
 
 def test_a_warm_start_that_is_given_up_records_no_further_demonstration(monkeypatch):

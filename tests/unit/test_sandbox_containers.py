@@ -111,6 +111,19 @@ def test_an_image_is_for_tiers_with_images():
         SandboxPolicy(image=name).check("sandbox")
 
 
+@pytest.mark.parametrize("workspace", ["testbed", "/", "/usr/src", "/tmp", "/a/../etc", "/a/", "/a b", "/a:b"])
+def test_a_workspace_lies_where_no_program_of_the_image_does(workspace):
+    with pytest.raises(UserError, match=r"sandbox\.workspace=.*: no workspace can lie there"):
+        SandboxPolicy(image="python", workspace=workspace).check("sandbox")
+    with pytest.raises(UserError, match=r"sandbox\.workspace=/testbed: has no effect without an image"):
+        SandboxPolicy(workspace="/testbed").check("sandbox")
+    policy = SandboxPolicy(image="python", workspace="/srv/code.git")
+    policy.check("sandbox")
+    body = configuration(policy, Tier.DOCKER, image="x", command=["python"], uid=1, labels={}, shown={})
+    assert "size=" in body["HostConfig"]["Tmpfs"]["/srv/code.git"]
+    assert "/workspace" not in body["HostConfig"]["Tmpfs"]
+
+
 def test_an_image_that_no_tier_can_have_is_an_error_that_names_its_key(monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
     with pytest.raises(UserError, match=r"env\.kwargs\.sandbox\.image=python: no sandbox here has images"):

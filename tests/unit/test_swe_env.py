@@ -232,7 +232,7 @@ def test_a_wrong_argument_is_one_line_that_names_it(tasks, kwargs, problem):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"turnwise": None}, "need an image cannot be run yet"),
+        ({"turnwise": None}, "has neither an archive"),
         ({"FAIL_TO_PASS": ["test_x (module.Class)"]}, "no test as pytest names it"),
     ],
 )

@@ -7,10 +7,11 @@ import tarfile
 import pytest
 import swe_repository as purse
 
+from turnwise_envs.swe.archive import pack
 from turnwise_envs.swe.canaries import plant
 from turnwise_envs.swe.changes import TooMuchError, digest, edits_in, files_in, verify
 from turnwise_envs.swe.probes import agree
-from turnwise_envs.swe.repository import case_of, pack
+from turnwise_envs.swe.repository import case_of
 from turnwise_envs.swe.scan import findings, suspicions
 from turnwise_envs.swe.task import load_tasks
 from turnwise_envs.swe.texts import cut, numbered

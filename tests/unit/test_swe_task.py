@@ -39,7 +39,10 @@ def test_a_line_of_swe_bench_loads_as_it_is(tmp_path):
     (task,) = load_tasks(written(tmp_path, BENCH))
     assert (task.instance_id, task.repo, task.base_commit) == ("owner__name-1", "owner/name", "abc")
     assert task.tests == ("tests/test_x.py::test_bad",)
-    assert (task.patch, task.image, task.recipe) == (GOLD, None, None)
+    assert (task.patch, task.recipe) == (GOLD, None)
+    assert task.image == "swebench/sweb.eval.x86_64.owner_1776_name-1:latest"
+    (other,) = load_tasks(written(tmp_path, {**BENCH, "image": "own:1"}))
+    assert other.image == "own:1"
 
 
 def test_a_list_of_swe_gyms_and_a_parquet_file_load_alike(tmp_path):
@@ -63,6 +66,9 @@ def test_the_patch_of_swe_smith_makes_the_bug_so_the_gold_patch_undoes_it(tmp_pa
     (task,) = load_tasks(written(tmp_path, smith))
     assert diffs.apply({"x.py": b"good\n"}, task.patch) == {"x.py": b"bad\n"}
     assert task.image == smith["image_name"]
+    assert (task.recipe.archive, task.recipe.bug, task.recipe.hidden) == ("", GOLD, ("tests/test_x.py",))
+    assert task.archive_path is None
+    assert load_tasks(written(tmp_path, to_json(task)))[0].patch == task.patch
 
 
 def test_a_line_of_r2e_gym_is_named_by_its_commit_and_its_expected_passes_decide(tmp_path):
@@ -98,7 +104,7 @@ def test_our_own_line_survives_writing_and_reading(tmp_path):
         ({"patch": "what"}, '"patch" is no diff'),
         ({"test_patch": GOLD.replace("x.py", "../x.py")}, "leads out of the repository"),
         ({"turnwise": []}, '"turnwise" must be an object'),
-        ({"turnwise": {}}, 'lacks "archive"'),
+        ({"turnwise": {"archive": 7}}, '"archive" must be a text'),
         ({"turnwise": {"archive": "a.tar", "speed": 1}}, 'unknown key "turnwise.speed"'),
         ({"turnwise": {"archive": "a.tar", "hidden": ["../x"]}}, '"hidden" must be a path'),
         ({"turnwise": {"archive": "a.tar", "added": {"x": 1}}}, '"added" must be an object of texts'),
@@ -142,7 +148,7 @@ def test_a_case_holds_no_hidden_test_for_the_agent_and_every_one_for_the_grading
     ("recipe", "problem"),
     [
         ({"bug": GOLD}, "turnwise.bug: x.py: the file is not there"),
-        ({"hidden": ["tests/none.py"]}, "hidden test tests/none.py is not in the archive"),
+        ({"hidden": ["tests/none.py"]}, "hidden test tests/none.py is not in the repository"),
         ({"archive": "repos/none.tar"}, "No such file"),
         ({"archive": "tasks.jsonl"}, "could not be opened"),
     ],
@@ -154,6 +160,14 @@ def test_a_task_whose_base_does_not_build_is_a_classified_failure(tmp_path, reci
     failure = failure_of(raised.value, "reset")
     assert (failure.kind, failure.is_retryable) == (FailureKind.ENV, False)
     assert failure.cause.startswith("TaskError: task purse-0")
+
+
+def test_a_file_that_the_fix_changes_is_no_test_whatever_its_folder_is_called(tmp_path):
+    clean = {**purse.CLEAN, "purse/test/client.py": "good\n", "purse/test/other.py": "good\n"}
+    bug = diffs.make(purse.as_bytes(clean), purse.as_bytes({**clean, "purse/test/client.py": "bad\n"}))
+    case = case_of(load_tasks(purse.write(tmp_path, purse.line(bug=bug), clean=clean))[0])
+    assert not case.is_test("purse/test/client.py")
+    assert case.is_test("purse/test/other.py")
 
 
 def test_an_archive_that_leads_out_is_refused_and_its_links_lead_to_files_within(tmp_path):

@@ -84,7 +84,7 @@ def test_more_than_twenty_pages_are_solved_by_reading_them_and_four_threads_shar
 )
 def test_the_same_seed_and_actions_give_the_same_episode_whatever_moves_by_itself(page: str) -> None:
     moves = () if page in SOLVERS else MOVES[:4]
-    first, again, other = (play(page, seed, moves, max_turns=9) for seed in (5, 5, 6))
+    first, again, other = (play(page, seed, moves, max_turns=9) for seed in (5, 5, 7))
     assert first == again
     assert first != other  # of what is folded away, not at first sight
 

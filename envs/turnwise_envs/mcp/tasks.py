@@ -69,7 +69,7 @@ def load_tasks(path: Any) -> dict[str, tuple[McpTask, ...]]:
     """Return the tasks by split; UserError for a bad line, a name twice, or a prompt in both splits."""
     if not isinstance(path, str | Path):
         raise UserError(FIELD, path, "no task file", 'give a JSONL file of {"prompt": ..., "answer": ...}')
-    tasks = [_read(where, data) for where, data in _lines(path)]
+    tasks = [_read(where, data) for where, data in lines(path)]
     if not tasks:
         raise UserError(FIELD, path, "empty task set", 'write a line {"prompt": ..., "answer": ...} a task')
     for key in ("name", "prompt"):
@@ -82,7 +82,8 @@ def load_tasks(path: Any) -> dict[str, tuple[McpTask, ...]]:
     return {split: tuple(task for task in tasks if task.split == split) for split in SPLITS}
 
 
-def _lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the objects of a JSONL file, each with the place where it stands; UserError for a bad line."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

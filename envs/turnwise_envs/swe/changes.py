@@ -22,7 +22,8 @@ from hashlib import blake2b
 from typing import Any
 
 from turnwise_envs.swe import diffs
-from turnwise_envs.swe.repository import MAX_FILES, Case
+from turnwise_envs.swe.archive import MAX_FILES
+from turnwise_envs.swe.repository import Case
 from turnwise_envs.swe.scan import findings, suspicions
 from turnwise_envs.swe.syntax import parse
 from turnwise_envs.swe.testkit import DISTRIBUTIONS
@@ -88,9 +89,12 @@ def files_in(snapshot: bytes, folder: str) -> dict[str, bytes]:
 def _inner(name: str, folder: str) -> str | None:
     """Return a member's path within the folder; None for what is none of the repository's files."""
     name = posixpath.normpath(name)
-    if not name.startswith(f"{folder}/") or ".git" in name.split("/") or not _is_text(name):
-        return None
-    return name.removeprefix(f"{folder}/")
+    if folder != ".":
+        if not name.startswith(f"{folder}/"):
+            return None
+        name = name.removeprefix(f"{folder}/")
+    is_within = name not in (".", "..") and not name.startswith(("/", "../"))
+    return name if is_within and ".git" not in name.split("/") and _is_text(name) else None
 
 
 def _is_text(name: str) -> bool:

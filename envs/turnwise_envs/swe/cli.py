@@ -95,18 +95,19 @@ def check_command(file: Tasks) -> None:
     """Prove each task: the gold patch solves it, doing nothing does not. Exit code 1 if one does not hold."""
     from turnwise_envs.swe.prove import prove
     from turnwise_envs.swe.task import load_tasks
+    from turnwise_envs.swe.world import check_runs, read_policy
 
     tasks = load_tasks(file, "FILE")
-    lacking = next((task for task in tasks if task.recipe is None or not task.patch), None)
-    if lacking is not None:
-        problem = f"{lacking.instance_id} has no archive (turnwise.archive) or no gold patch"
-        raise UserError("FILE", file, problem, "check files that turnwise swe build wrote")
+    for task in tasks:
+        check_runs(task, "FILE")
+        if not task.patch:
+            raise UserError("FILE", task.where, "has no gold patch", "check tasks that have one")
 
     def say(done: int) -> None:
         if done % 10 == 0:
             typer.echo(f"{done} of {len(tasks)} tasks tried")
 
-    proofs = asyncio.run(prove(tasks, say))
+    proofs = asyncio.run(prove(tasks, say, read_policy(None)))
     show_proofs(proofs)
     if not all(proof.holds for proof in proofs):
         raise typer.Exit(1)

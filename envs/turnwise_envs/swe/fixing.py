@@ -19,7 +19,7 @@ from turnwise.errors import InvalidAction, UserError
 from turnwise_envs.swe.bench import can_run
 from turnwise_envs.swe.changes import digest
 from turnwise_envs.swe.compact import label
-from turnwise_envs.swe.grade import REPOSITORY, grade_blocking
+from turnwise_envs.swe.grade import grade_blocking
 from turnwise_envs.swe.memory import Memory, memory_in
 from turnwise_envs.swe.repairs import Attempt, Repairs, look_in, repairs
 from turnwise_envs.swe.repository import TaskError
@@ -169,7 +169,7 @@ class OperatorSwe(SweWorld, ToolEnv):
             raise TaskError(f"task {task.instance_id}: it has no reproduction")
         test, _ = found
         files = {path: _text(data) for path, data in self.case.workspace.items() if path.endswith(".py")}
-        look = look_in(lambda: self.workspace.box, REPOSITORY, recipe.root, f"{kit_folder()}/{PACKAGES}", test)
+        look = look_in(lambda: self.workspace.box, self.case.folder, recipe.root, f"{kit_folder()}/{PACKAGES}", test)
         try:
             return repairs(task.instance_id, files, test, self._memory, look)
         finally:

@@ -21,17 +21,16 @@ from typing import Any, TypeVar
 from turnwise.sandbox import FileRefused, Sandbox
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.source import open_here
+from turnwise_envs.swe.archive import pack
 from turnwise_envs.swe.canaries import plant
 from turnwise_envs.swe.changes import Edits, apply, verify
+from turnwise_envs.swe.logged import places_of, program_of, run_logged
 from turnwise_envs.swe.probes import failed_probes
-from turnwise_envs.swe.repository import Case, TaskError, pack
+from turnwise_envs.swe.repository import Case, TaskError
 from turnwise_envs.swe.runner import Outcome, TestRun, run_tests
 from turnwise_envs.swe.testkit import kit_folder
 
 Result = TypeVar("Result")
-
-REPOSITORY = "repo"
-"""The repository's folder in the workspace."""
 
 MUST_FAIL = (Outcome.FAILED, Outcome.ERROR, Outcome.MISSING)
 
@@ -72,18 +71,21 @@ async def grade(
     """
     verified = verify(case, edits)
     trusted = {path: data for path, data in case.trusted.items() if case.is_test(path)}
-    planted = plant(trusted, case.task.tests, rng or random.Random())
-    program = {path: data for path, data in apply(case.trusted, verified.taken).items() if not case.is_test(path)}
-    limits = {"deadline_s": _recipe_s(case) or deadline_s, "test_s": test_s}
-    box = await open_here(with_kit(policy), field)
+    program = program_of(case.task)
+    wanted = case.task.tests if program is None else places_of(case, program)
+    planted = plant(trusted, wanted, rng or random.Random())
+    files = {path: data for path, data in apply(case.trusted, verified.taken).items() if not case.is_test(path)}
+    limits: dict[str, Any] = {"deadline_s": _recipe_s(case) or deadline_s, "test_s": test_s}
+    box = await open_here(with_kit(case.within(policy)), field)
     try:
-        wrong = await _probed(box, case, program, deadline_s)
-        await _fill(box, case, {**program, **trusted, **planted.files})
-        recipe = case.task.recipe
-        imports = [recipe.root] if recipe is not None else ["."]
-        conftest = recipe.conftest if recipe is not None else ()
-        ids = _shuffled([*case.task.tests, *planted.ids], planted.ids)
-        run = await run_tests(box, ids, kit=kit_folder(), root=REPOSITORY, imports=imports, conftest=conftest, **limits)
+        wrong = await _probed(box, case, files, deadline_s)
+        await _fill(box, case, {**files, **trusted, **planted.files})
+        if program is not None:
+            run = await run_logged(box, case, program, planted.ids, deadline_s=limits["deadline_s"])
+        else:
+            conftest = case.task.recipe.conftest if case.task.recipe is not None else ()
+            ids = _shuffled([*case.task.tests, *planted.ids], planted.ids)
+            run = await run_tests(box, ids, conftest=conftest, **_where(case), **limits)
     finally:
         await box.close()
     verdict = _verdict(case, run, planted.ids, wrong, verified.suspicions)
@@ -115,25 +117,29 @@ def _verdict(
     )
 
 
-async def _probed(box: Sandbox, case: Case, program: Mapping[str, bytes], deadline_s: float) -> list[int]:
+async def _probed(box: Sandbox, case: Case, files: Mapping[str, bytes], deadline_s: float) -> list[int]:
     """Return the probes that fail; they come before any test is in the sandbox."""
     recipe = case.task.recipe
     if recipe is None or not recipe.probes:
         return []
-    await _fill(box, case, program)
-    return await failed_probes(
-        box, recipe.probes, kit=kit_folder(), root=REPOSITORY, imports=[recipe.root], deadline_s=deadline_s
-    )
+    await _fill(box, case, files)
+    return await failed_probes(box, recipe.probes, deadline_s=deadline_s, **_where(case))
 
 
 async def _fill(box: Sandbox, case: Case, files: Mapping[str, bytes]) -> None:
     """Make the workspace the repository with these files and nothing else; TaskError if it does not fit."""
     try:
-        await box.restore(pack(files, case.executable, folder=REPOSITORY, keep=lambda _: True))
+        await box.restore(pack(files, case.executable, folder=case.folder, keep=lambda _: True))
     except FileRefused as error:
         raise TaskError(
             f"task {case.task.instance_id}: the repository does not fit into its sandbox ({error})"
         ) from error
+
+
+def _where(case: Case) -> dict[str, Any]:
+    """Return where a case's code lies in a sandbox, and what runs it."""
+    root = case.task.recipe.root if case.task.recipe is not None else "."
+    return {"kit": kit_folder(), "root": case.folder, "imports": [root], "own_python": case.python}
 
 
 def _shuffled(ids: Sequence[str], canaries: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from turnwise_envs.swe.task import Probe
 from turnwise_envs.swe.testkit import PROGRAMS
 
 MAX_DEPTH = 60
+ISOLATED = (*PYTHON, "-S")
 
 
 async def failed_probes(
@@ -28,9 +29,10 @@ async def failed_probes(
     root: str,
     imports: Sequence[str],
     deadline_s: float,
-    python: Sequence[str] = PYTHON,
+    own_python: str = "",
 ) -> list[int]:
     """Return the numbers of those whose value is not the expected one, or that gave none. `SandboxLost`."""
+    python = [own_python] if own_python else ISOLATED
     values = await ask(box, probes, kit=kit, root=root, imports=imports, deadline_s=deadline_s, python=python)
     return [i for i, probe in enumerate(probes) if i >= len(values) or not agree(values[i], probe.expected)]
 
@@ -43,13 +45,13 @@ async def ask(
     root: str,
     imports: Sequence[str],
     deadline_s: float,
-    python: Sequence[str] = PYTHON,
+    python: Sequence[str] = ISOLATED,
     seed: int = 0,
 ) -> list[Any]:
     """Return what calls give, as far as they were reached; `seed` is that of Python's hashes. `SandboxLost`."""
     asked = [{"call": call.call, "args": list(call.args), "kwargs": dict(call.kwargs)} for call in calls]
     told = json.dumps({"calls": asked, "imports": list(imports)}).encode()
-    argv = [*python, "-s", "-S", "-B", f"{kit}/{PROGRAMS}/calls.py"]
+    argv = [*python, "-s", "-B", f"{kit}/{PROGRAMS}/calls.py"]
     ran = await box.exec(argv, cwd=root, stdin=told, env={"PYTHONHASHSEED": str(seed)}, deadline_s=deadline_s)
     return _values(ran)[: len(calls)]
 

@@ -19,8 +19,7 @@ from turnwise.sandbox.tiers import open_sandbox
 from turnwise_envs.swe.baseline import FILES_S, TEST_S, Baseline
 from turnwise_envs.swe.mutants import Target, targets
 from turnwise_envs.swe.package import Package
-from turnwise_envs.swe.probes import agree, ask
-from turnwise_envs.swe.runner import PYTHON
+from turnwise_envs.swe.probes import ISOLATED, agree, ask
 from turnwise_envs.swe.screen import Bug
 from turnwise_envs.swe.task import Probe
 from turnwise_envs.swe.testkit import kit_folder
@@ -73,7 +72,7 @@ class Prober:
                 root=".",
                 imports=[self._package.root],
                 deadline_s=CALLS_S,
-                python=[*LIMITED, *PYTHON],
+                python=[*LIMITED, *ISOLATED],
                 seed=seed,
             )
         finally:

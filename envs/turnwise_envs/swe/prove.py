@@ -65,7 +65,7 @@ async def prove(
 
 
 async def _proof(task: SweTask, policy: SandboxPolicy) -> Proof:
-    case = case_of(task)
+    case = case_of(task, policy)
     gold = await _graded(case, _edits(case), policy)
     empty = await _graded(case, {}, policy)
     failed = {name for name, passed in empty.tests.items() if not passed}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.source import open_here
+from turnwise_envs.swe.archive import pack
 from turnwise_envs.swe.changes import Edits, apply
-from turnwise_envs.swe.grade import REPOSITORY, blocking, with_kit
-from turnwise_envs.swe.repository import Case, pack
+from turnwise_envs.swe.grade import blocking, with_kit
+from turnwise_envs.swe.repository import Case
 from turnwise_envs.swe.workspace import variables
 
 
@@ -23,12 +24,12 @@ async def _reproduces(case: Case, taken: Edits, policy: SandboxPolicy, deadline_
     recipe = case.task.recipe
     if recipe is None or not recipe.reproduction:
         return True
-    box = await open_here(with_kit(policy))
+    box = await open_here(with_kit(case.within(policy)))
     try:
         files = apply(case.workspace, taken)
-        await box.restore(pack(files, case.executable, folder=REPOSITORY, keep=lambda _: True))
+        await box.restore(pack(files, case.executable, folder=case.folder, keep=lambda _: True))
         command = list(recipe.reproduction)
-        ran = await box.exec(command, cwd=REPOSITORY, env=variables(case), deadline_s=deadline_s)
+        ran = await box.exec(command, cwd=case.folder, env=variables(case), deadline_s=deadline_s)
     finally:
         await box.close()
     return ran.code != 0

@@ -1,8 +1,10 @@
 """Runs named tests in a sandbox and says what became of each: the second form of a test run that is hard to forge.
 
 pytest comes from a folder of ours (`testkit.py`), the interpreter is isolated, no configuration, conftest.py or plug-in
-of the repository's counts, and the import root stands last on `sys.path`. Two processes: `inside/watch.py`, which runs
-none of the agent's code and cannot be looked into by what does, and its child with pytest, which reports over a pipe.
+of the repository's counts, and the import root stands last on `sys.path`. In an image its own pytest runs instead, as
+it is set up there: packages and settings of an image are trusted, and those of the repository are not the agent's.
+Two processes: `inside/watch.py`, which runs none of the agent's code and cannot be looked into by what does, and its
+child with pytest, which reports over a pipe.
 
 Code under test shares a process with pytest, so it can lie about every outcome that it can find: what this module
 returns is no verdict. `grade.py` makes one, with tests that must fail among the others. `TestRun.oddities` is not empty
@@ -21,6 +23,7 @@ from typing import Any
 
 from turnwise.sandbox import Ran, Sandbox
 from turnwise.sandbox.blocking import BlockingSandbox
+from turnwise.sandbox.brought import brought_python
 from turnwise_envs.swe.testkit import PACKAGES, PROGRAMS
 
 PYTHON = ("python3",)
@@ -113,14 +116,15 @@ def request(
     conftest: Sequence[str] = (),
     deadline_s: float = 60.0,
     test_s: float | None = None,
-    python: Sequence[str] = PYTHON,
+    own_python: str = "",
 ) -> Request:
     """Return a run of tests, for `exec`; ValueError for too many tests or a name that is none of pytest's.
 
     `ids`: as pytest names tests, from `root` on. `kit`: the folder of `kit_folder()`, which the sandbox's policy
     shows (`read_only`). `root`: the repository's folder in the sandbox. `imports`: folders in it for `sys.path`.
-    `conftest`: files in it that are loaded as plug-ins. `deadline_s`: seconds for all; `test_s`: for one test, or for
-    the collection of one file; a file that is beyond that is given up, and the others get a new process.
+    `conftest`: files in it that are loaded as plug-ins. `own_python`: the interpreter of an image that has the
+    repository's packages. `deadline_s`: seconds for all; `test_s`: for one test, or for the collection of one file; a
+    file that is beyond that is given up, and the others get a new process.
     """
     ids = tuple(dict.fromkeys(ids))
     bad = next((name for name in ids if ".py" not in name.split("::")[0] or "\0" in name), None)
@@ -131,12 +135,13 @@ def request(
         "ids": ids,
         "packages": f"{kit}/{PACKAGES}",
         "root": ".",
+        "own_python": own_python,
         "imports": list(imports),
         "nonce": nonce,
     }
     told |= {"conftest": list(conftest), "deadline_s": deadline_s, "test_s": test_s or deadline_s}
     options = {"cwd": root, "deadline_s": deadline_s + SPARE_S}
-    argv = [*python, "-I", "-S", "-B", f"{kit}/{PROGRAMS}/watch.py"]
+    argv = [*(brought_python() if own_python else PYTHON), "-I", "-S", "-B", f"{kit}/{PROGRAMS}/watch.py"]
     return Request(argv=argv, stdin=json.dumps(told).encode(), options=options, ids=ids, nonce=nonce)
 
 

@@ -1,7 +1,7 @@
 """Tasks of software engineering: one record with SWE-bench's fields, read from JSON lines, a JSON list or Parquet.
 
 Files of SWE-bench, SWE-Gym, R2E-Gym and SWE-smith load as they are: their names of one thing are brought together here.
-What a task needs to run without its image (the repository's archive, the bug, hidden tests, a reproduction) stands in
+What a task needs to run without an image (the repository's archive, the bug, hidden tests, a reproduction) stands in
 an object `turnwise` of its line. A line that lacks something is a `UserError` that names file, line and field.
 It is not promised that a task can be run or solved: `workspace.py` and the builder find out.
 """
@@ -46,9 +46,9 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """How a task is put together without an image: the object `turnwise` of its line."""
+    """How a task is put together: the object `turnwise` of its line."""
 
-    archive: str  # tar of the clean repository with all its tests; its path from the task file's folder
+    archive: str = ""  # tar of the clean repository with all its tests, from the task file's folder; none: in the image
     bug: str = ""  # unified diff, clean -> buggy; empty: the archive has the bug already
     hidden: tuple[str, ...] = ()  # test files that the workspace lacks; they are put back for grading
     added: Mapping[str, str] = field(default_factory=dict)  # path -> text of files that only the workspace has
@@ -85,8 +85,9 @@ class SweTask:
 
     @property
     def archive_path(self) -> Path | None:
-        """Where the archive is; None for a task with an image only."""
-        return None if self.recipe is None else Path(self.source).parent / self.recipe.archive
+        """Where the archive is; None for a task whose repository is in its image."""
+        name = self.recipe.archive if self.recipe is not None else ""
+        return Path(self.source).parent / name if name else None
 
 
 def load_tasks(path: str | Path, field: str = FIELD) -> tuple[SweTask, ...]:
@@ -199,22 +200,37 @@ class Line:
 
 
 def _task(line: Line) -> SweTask:
-    data = line.data
-    recipe = _recipe(line.inner(EXTRA)) if data.get(EXTRA) is not None else None
+    name = line.text("instance_id", default=None) if "instance_id" in line.data else _own_name(line)
+    fail_to_pass = _fail_to_pass(line)
+    recipe = _recipe(line.inner(EXTRA)) if line.data.get(EXTRA) is not None else None
+    if recipe is None and _is_of_smith(line):
+        hidden = tuple(dict.fromkeys(test.split("::")[0] for test in fail_to_pass))
+        recipe = Recipe(bug=line.diff("patch"), hidden=hidden)
     return SweTask(
-        instance_id=line.text("instance_id", default=None) if "instance_id" in data else _own_name(line),
+        instance_id=name,
         repo=line.text("repo", "repo_name"),
         problem_statement=line.text("problem_statement"),
-        fail_to_pass=_fail_to_pass(line),
+        fail_to_pass=fail_to_pass,
         pass_to_pass=line.names("PASS_TO_PASS", "pass_to_pass"),
         base_commit=line.text("base_commit", "commit_hash", default=""),
         patch=_gold(line, recipe),
         test_patch=line.diff("test_patch"),
-        image=line.text(*IMAGES, default="") or None,
+        image=line.text(*IMAGES, default="") or _image_of_bench(line, name),
         recipe=recipe,
         source=line.source,
         where=line.where,
     )
+
+
+def _is_of_smith(line: Line) -> bool:
+    """Whether a line is one of SWE-smith's, whose `patch` makes the bug."""
+    return "image_name" in line.data and "test_patch" not in line.data
+
+
+def _image_of_bench(line: Line, name: str) -> str | None:
+    """Return the image of a task of SWE-bench, which leaves it unsaid."""
+    is_of_bench = "environment_setup_commit" in line.data
+    return f"swebench/sweb.eval.x86_64.{name.replace('__', '_1776_').lower()}:latest" if is_of_bench else None
 
 
 def _own_name(line: Line) -> str:
@@ -242,10 +258,9 @@ def _fail_to_pass(line: Line) -> tuple[str, ...]:
 
 def _gold(line: Line, recipe: Recipe | None) -> str:
     """Return the gold patch. SWE-smith's `patch` makes the bug, as does ours: turned around, it is the gold patch."""
-    is_smith = "image_name" in line.data and "test_patch" not in line.data
     patch = line.diff("patch")
     if patch:
-        return diffs.reverse(patch) if is_smith else patch
+        return diffs.reverse(patch) if _is_of_smith(line) else patch
     return diffs.reverse(recipe.bug) if recipe is not None and recipe.bug else ""
 
 
@@ -258,7 +273,7 @@ def _recipe(line: Line) -> Recipe:
     if not all(isinstance(text, str) for text in added.values()):
         raise line.error('"added" must be an object of texts by path')
     return Recipe(
-        archive=line.text("archive"),
+        archive=line.text("archive", default=""),
         bug=line.diff("bug"),
         hidden=tuple(line.path("hidden", path) for path in line.names("hidden")),
         added={line.path("added", path): text for path, text in added.items()},

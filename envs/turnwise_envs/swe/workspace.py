@@ -6,6 +6,7 @@ Opened at its first use. Everything in it is the agent's to spoil: what it did i
 
 from __future__ import annotations
 
+import posixpath
 import weakref
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from turnwise.sandbox import FileRefused, Ran
 from turnwise.sandbox.blocking import BlockingSandbox
 from turnwise.sandbox.policy import SandboxPolicy
+from turnwise_envs.swe.archive import pack
 from turnwise_envs.swe.changes import TooMuchError, edits_in
-from turnwise_envs.swe.grade import REPOSITORY, with_kit
-from turnwise_envs.swe.repository import Case, TaskError, pack
+from turnwise_envs.swe.grade import with_kit
+from turnwise_envs.swe.repository import Case, TaskError
 from turnwise_envs.swe.testkit import PACKAGES, kit_folder
 
 MAX_COMMAND = 100_000
@@ -25,6 +27,7 @@ CHOOSE = 'command -v bash > /dev/null && exec bash -c "$0" bash "$1" || exec sh 
 SHELL = """
 _kept="${TMPDIR:-/tmp}/.shell"
 mkdir -p "$_kept"
+[ -n "$PYTHON_FOLDER" ] && export PATH="$PYTHON_FOLDER:$PATH" && unset PYTHON_FOLDER
 [ -f "$_kept/env" ] && . "$_kept/env" 2>/dev/null
 [ -f "$_kept/cwd" ] && cd "$(cat "$_kept/cwd")" 2>/dev/null
 trap '_code=$?; pwd > "$_kept/cwd" 2>/dev/null; export -p > "$_kept/env" 2>/dev/null; exit $_code' EXIT
@@ -70,7 +73,7 @@ class Workspace:
     def box(self) -> BlockingSandbox:
         """The sandbox, opened and filled at the first call."""
         if self._box is None:
-            box = BlockingSandbox(with_kit(self._policy), self._field)
+            box = BlockingSandbox(with_kit(self.case.within(self._policy)), self._field)
             try:
                 _fill(box, self.case)
             except BaseException:
@@ -83,29 +86,32 @@ class Workspace:
         """Run a command in the persistent shell; all its output is standard output."""
         self._edits = None
         argv = ["/bin/sh", "-c", CHOOSE, SHELL, command]
-        return self.box.exec(argv, cwd=REPOSITORY, env=variables(self.case), deadline_s=deadline_s)
+        return self.box.exec(argv, cwd=self.case.folder, env=variables(self.case), deadline_s=deadline_s)
 
     def run(self, argv: Sequence[str], deadline_s: float) -> Ran:
         """Run a program that changes nothing, in the repository."""
-        return self.box.exec(list(argv), cwd=REPOSITORY, env=variables(self.case), deadline_s=deadline_s)
+        return self.box.exec(list(argv), cwd=self.case.folder, env=variables(self.case), deadline_s=deadline_s)
 
     def read(self, path: str, max_bytes: int) -> bytes:
         """Return a file's content; FileRefused."""
-        return self.box.read(_inside(path), max_bytes=max_bytes)
+        return self.box.read(self._inside(path), max_bytes=max_bytes)
 
     def write(self, path: str, data: bytes) -> None:
         """Replace a file; FileRefused."""
-        self.box.write(_inside(path), data)
+        self.box.write(self._inside(path), data)
         self._edits = None
 
     def edits(self) -> dict[str, bytes | None] | Unreadable:
         """Return what has changed in the repository."""
         if self._edits is None:
             try:
-                self._edits = edits_in(self.box.snapshot(), self.case.workspace, REPOSITORY)
+                self._edits = edits_in(self.box.snapshot(), self.case.workspace, self.case.folder)
             except (FileRefused, TooMuchError) as error:
                 self._edits = Unreadable(why=str(error))
         return self._edits
+
+    def _inside(self, path: str) -> str:
+        return path if path.startswith("/") else f"{self.case.folder}/{path}"
 
     def close(self) -> None:
         """End the sandbox; may be called twice."""
@@ -120,22 +126,19 @@ SETTINGS = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
     "PYTEST_ADDOPTS": "-p no:cacheprovider",
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     "PAGER": "cat",
 }
 """What an agent's commands do is the same each time, and leaves nothing of Python's behind."""
 
 
 def variables(case: Case) -> dict[str, str]:
-    """Return the variables that an agent's commands begin with."""
+    """Return the variables that an agent's commands begin with; an image's Python has its packages already."""
+    if case.python:
+        return {"PYTHON_FOLDER": posixpath.dirname(case.python), **SETTINGS}
     recipe = case.task.recipe
     root = recipe.root if recipe is not None else "."
     here = "" if root == "." else f":{root}"
-    return {"PYTHONPATH": f"{kit_folder()}/{PACKAGES}{here}", **SETTINGS}
-
-
-def _inside(path: str) -> str:
-    return path if path.startswith("/") else f"{REPOSITORY}/{path}"
+    return {"PYTHONPATH": f"{kit_folder()}/{PACKAGES}{here}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **SETTINGS}
 
 
 def _fill(box: BlockingSandbox, case: Case) -> None:
@@ -145,8 +148,8 @@ def _fill(box: BlockingSandbox, case: Case) -> None:
         if prepared is not None:
             box.restore(prepared)
             return
-        box.restore(pack(case.workspace, case.executable, folder=REPOSITORY, keep=lambda _: True))
-        box.exec(["/bin/sh", "-c", COMMIT], cwd=REPOSITORY, env=GIT)
+        box.restore(pack(case.workspace, case.executable, folder=case.folder, keep=lambda _: True))
+        box.exec(["/bin/sh", "-c", COMMIT], cwd=case.folder, env=GIT)
         _PREPARED[case] = box.snapshot()
     except FileRefused as error:
         raise TaskError(f"task {case.task.instance_id}: the repository does not fit its sandbox ({error})") from error

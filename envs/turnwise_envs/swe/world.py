@@ -28,6 +28,8 @@ from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import strongest
 from turnwise_envs.swe.changes import apply, digest, verify
 from turnwise_envs.swe.grade import Verdict, grade_blocking
+from turnwise_envs.swe.imaged import within
+from turnwise_envs.swe.logged import PROGRAMS, program_of
 from turnwise_envs.swe.repository import Case, case_of
 from turnwise_envs.swe.reproduce import reproduces
 from turnwise_envs.swe.runner import SPARE_S
@@ -85,12 +87,22 @@ class SweWorld(TurnEnv):
         if not any(self._tasks.values()):
             remedy = "give the path of a file of tasks, such as `turnwise swe build` writes"
             raise UserError(FIELD, tasks, "no task file", remedy)
-        self.sandbox_tier = strongest(self.policy, SANDBOX).value
+        self._check_tiers()
         kit_folder()
         self._workspace: Workspace | None = None
         self._has_progressed, self._tried = False, ""
         self.verdict: Verdict | None = None
         """The last grading, for tests and people; no agent sees it."""
+
+    def _check_tiers(self) -> None:
+        """Find the sandboxes for tasks with archives, and those for tasks in images, before anything starts."""
+        tasks = [task for tasks in self._tasks.values() for task in tasks]
+        imaged = next((task.image for task in tasks if task.archive_path is None), None)
+        needed = [within(self.policy, imaged)] if imaged else []
+        needed += [self.policy] if any(task.archive_path for task in tasks) else []
+        for policy in needed:
+            policy.check(SANDBOX)
+            self.sandbox_tier = strongest(policy, SANDBOX).value
 
     def num_tasks(self, split: str) -> int:
         """Return the number of tasks of a split."""
@@ -103,7 +115,9 @@ class SweWorld(TurnEnv):
         tasks = self._tasks.get(split, ())
         if not tasks:
             raise UserError("env.kwargs", split, "no tasks of this split", "give tasks and eval_tasks")
-        self._workspace = Workspace(case_of(tasks[self.task_seed % len(tasks)]), self.policy, SANDBOX)
+        case = case_of(tasks[self.task_seed % len(tasks)], self.policy, SANDBOX)
+        self.sandbox_tier = strongest(case.within(self.policy), SANDBOX).value
+        self._workspace = Workspace(case, self.policy, SANDBOX)
         self._has_progressed, self._tried = False, ""
         self.verdict = None
         return self.opening()
@@ -306,7 +320,7 @@ def read_tasks(name: str, given: str | Sequence[str] | None) -> tuple[SweTask, .
 def _read(path: str, stamp: tuple[int, int], field: str) -> tuple[SweTask, ...]:
     tasks = load_tasks(path, field)
     for task in tasks:
-        _check_runs(task, field)
+        check_runs(task, field)
     return tasks
 
 
@@ -318,18 +332,19 @@ def _stamp(path: str, field: str) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _check_runs(task: SweTask, field: str) -> None:
+def check_runs(task: SweTask, field: str) -> None:
     """Refuse a task that no sandbox here can run."""
     archive = task.archive_path
-    if archive is None:
-        problem = 'has no "turnwise.archive": tasks that need an image cannot be run yet'
-        raise UserError(field, task.where, problem, "give tasks with an archive of their repository")
-    if not archive.is_file():
+    if archive is None and task.image is None:
+        problem = 'has neither an archive ("turnwise.archive") nor an image ("image")'
+        raise UserError(field, task.where, problem, "name the image that holds its repository in /testbed")
+    if archive is not None and not archive.is_file():
         raise UserError(field, task.where, f"its archive {archive} is not there", "put it beside the task file")
     bad = next((name for name in task.tests if ".py" not in name.split("::")[0] or "::" not in name), None)
-    if bad is not None:
+    if bad is not None and program_of(task) is None:
         problem = f"{bad[:80]!r} is no test as pytest names it"
-        raise UserError(field, task.where, problem, "name tests as path/to/test_file.py::test_name")
+        remedy = f"name tests as path/to/test_file.py::test_name (or as {' and '.join(PROGRAMS)} do, in an image)"
+        raise UserError(field, task.where, problem, remedy)
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:

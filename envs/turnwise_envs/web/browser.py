@@ -118,6 +118,6 @@ def playwright() -> Any:
     try:
         from playwright.async_api import async_playwright
     except ImportError:
-        problem, remedy = "playwright, which drives the browser, is not installed", 'pip install "turnwise[web]"'
-        raise UserError("env.id", "turnwise/MiniWoB-v0", problem, remedy) from None
+        problem, remedy = "it drives the browser and is not installed", 'pip install "turnwise[web]"'
+        raise UserError("package", "playwright", problem, remedy) from None
     return async_playwright

@@ -20,6 +20,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from turnwise.sandbox import Tier
+from turnwise_envs.web import deeds
 from turnwise_envs.web.browser import START_S, Browser, BrowserLost
 from turnwise_envs.web.launch import tier_of
 from turnwise_envs.web.session import Session, Settings, View
@@ -139,6 +140,8 @@ class Browsers:
 
 class Seat:
     """One environment's place at the browsers: a session at a time."""
+
+    deeds: Any = deeds
 
     def __init__(self, owner: object, *, unsafe_process: bool, recycle: int) -> None:
         """Given back when `owner` is no more, at the latest; UserError where no browser can be confined as asked."""

@@ -24,6 +24,13 @@ async def goto(session: Session, url: str) -> None:
     await session.page.goto(url, wait_until="domcontentloaded", timeout=session.settings.load_s * 1000)
 
 
+async def enter(session: Session, url: str) -> None:
+    """Load a first page in place of the empty one that a tab begins with, so that nothing is to go back to."""
+    page = session.page
+    await page.evaluate("url => location.replace(url)", url)
+    await page.wait_for_url(lambda found: found != "about:blank", wait_until="domcontentloaded")
+
+
 async def travel(session: Session, *, is_forward: bool) -> None:
     """Go back or forward."""
     page = session.page

@@ -104,9 +104,10 @@
     const add = (depth, el, role, name, states = []) => rows.push({ depth, el, role, name, states });
     const inside = (el, depth) => {
       let text = "";
+      const drawn = isDrawn(el);  // what visibility hides may have parts that are not hidden
       const flush = () => { if (cut(text)) add(depth, el, "text", cut(text)); text = ""; };
       for (const node of (el.shadowRoot ?? el).childNodes) {
-        if (node.nodeType === Node.TEXT_NODE) text += node.data;
+        if (node.nodeType === Node.TEXT_NODE && drawn) text += node.data;
         if (node.nodeType !== Node.ELEMENT_NODE || SKIPPED.has(node.localName) || hidden.has(node) || rows.length > MAX_ROWS) continue;
         if (!isPlain(node)) { flush(); walk(node, depth); }
         else if (node.localName !== "label" || !isSpoken(node)) text += textOf(node);

@@ -8,19 +8,19 @@ sees the latest observation still sees the page. A subclass says how an episode 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from turnwise.env import ToolEnv, tool
 from turnwise.errors import EnvError, InvalidAction, UserError
 from turnwise.records import Message
+from turnwise.sandbox import Tier
 from turnwise_envs.arguments import one_of, truth, whole
-from turnwise_envs.web import deeds
 from turnwise_envs.web.browser import playwright
 from turnwise_envs.web.browsers import Seat
 from turnwise_envs.web.session import Deed, Session, Settings, View
@@ -47,7 +47,7 @@ class Viewing:
 
     def __post_init__(self) -> None:
         """UserError for a value that does not fit."""
-        one_of("observation", self.observation, ("tree", "diff"))
+        one_of("observation", self.observation, ("tree", "diff", "brief"))
         whole("max_chars", self.max_chars, 200, 1_000_000)
         whole("recycle", self.recycle, 1, 1_000_000)
         truth("coordinates", self.coordinates)
@@ -58,6 +58,25 @@ class Viewing:
             )
 
 
+class Place(Protocol):
+    """Where an environment has its pages: its seat at the browsers, or `plain.PlainSeat` without one."""
+
+    deeds: Any  # a module with the functions of `deeds.py`, as many as the environment's tools need
+
+    @property
+    def tier(self) -> Tier | None:
+        """How the pages are confined; None without a browser."""
+
+    def open(self, settings: Settings) -> None:
+        """Begin a session instead of the one before."""
+
+    def run(self, work: Callable[[Any], Coroutine[Any, Any, View]], limit_s: float) -> View:
+        """Return what the session did."""
+
+    def release(self) -> None:
+        """Give it back; it may be used again."""
+
+
 class PageEnv(ToolEnv):
     """Act on a page: click, fill, press, scroll, drag."""
 
@@ -66,12 +85,12 @@ class PageEnv(ToolEnv):
         "press 1 | Enter", "scroll 0 | 100", "drag_and_drop 1 | 2", "mouse_click 80 | 100", "noop", "hello", "click 99",
     )  # fmt: skip
 
-    def __init__(self, viewing: Viewing, render_mode: str | None = None) -> None:
-        """Take a place at this process's browsers; UserError if what they need is not installed."""
+    def __init__(self, viewing: Viewing, render_mode: str | None = None, seat: Place | None = None) -> None:
+        """Take a place at this process's browsers, if none is given; UserError if what they need is not installed."""
         super().__init__(render_mode)
-        playwright()
         self._viewing = viewing
-        self._seat = Seat(self, unsafe_process=viewing.unsafe_process, recycle=viewing.recycle)
+        self._seat = self._seat_in_browser() if seat is None else seat
+        self._deeds = self._seat.deeds
         self._settings, self._head = Settings(), ""
         self.view = View(rows=[])
         self._lines: list[str] = []  # as the policy last saw them
@@ -83,8 +102,8 @@ class PageEnv(ToolEnv):
 
     @property
     def sandbox_tier(self) -> str:
-        """How the browser is confined."""
-        return self._seat.tier.value
+        """How the browser is confined; "none" without one."""
+        return "none" if self._seat.tier is None else self._seat.tier.value
 
     def open(self, settings: Settings, options: Mapping[str, Any], deed: Deed) -> View:
         """Begin an episode in a context of its own, with a first action; EnvError if that cannot be done."""
@@ -128,11 +147,12 @@ class PageEnv(ToolEnv):
     def shown(self) -> str:
         """Return the page as it is now, or what has changed since it was last shown."""
         notes = [f"({note})" for note in self.view.notes]
-        lines = [*self.heading(), *clipped(self.view.rows, self._viewing.max_chars)]
+        is_brief = self._viewing.observation == "brief"
+        lines = [*self.heading(), *clipped(self.view.rows, self._viewing.max_chars, is_brief=is_brief)]
         before, self._lines = self._lines, lines
         if self._viewing.observation == "diff" and before:
             return "\n".join([*notes, *changes(before, lines)])
-        return "\n".join([*([self._head] if self._head else []), *notes, *lines])
+        return (" ; " if is_brief else "\n").join([*([self._head] if self._head else []), *notes, *lines])
 
     def heading(self) -> list[str]:
         """Return what stands above the page's own lines."""
@@ -146,6 +166,10 @@ class PageEnv(ToolEnv):
         if self.view.error:
             raise InvalidAction(self.view.error)
         return self.shown()
+
+    def _seat_in_browser(self) -> Seat:
+        playwright()
+        return Seat(self, unsafe_process=self._viewing.unsafe_process, recycle=self._viewing.recycle)
 
     def _turn(self, deed: Deed) -> View:
         wants = self._settings
@@ -165,37 +189,37 @@ class PageEnv(ToolEnv):
     @tool
     def click(self, bid: str, button: Literal["left", "middle", "right"] = "left") -> str:
         """Click an element."""
-        return self.perform(lambda session: deeds.click(session, bid, button))
+        return self.perform(lambda session: self._deeds.click(session, bid, button))
 
     @tool
     def dblclick(self, bid: str) -> str:
         """Click an element twice."""
-        return self.perform(lambda session: deeds.click(session, bid, num_clicks=2))
+        return self.perform(lambda session: self._deeds.click(session, bid, num_clicks=2))
 
     @tool
     def hover(self, bid: str) -> str:
         """Move the mouse over an element."""
-        return self.perform(lambda session: deeds.hover(session, bid))
+        return self.perform(lambda session: self._deeds.hover(session, bid))
 
     @tool
     def fill(self, bid: str, text: str) -> str:
         """Enter a text into a field, instead of what is there."""
-        return self.perform(lambda session: deeds.fill(session, bid, _typed(text)))
+        return self.perform(lambda session: self._deeds.fill(session, bid, _typed(text)))
 
     @tool
     def select_option(self, bid: str, options: list[str]) -> str:
         """Choose options of a list, and no others."""
-        return self.perform(lambda session: deeds.choose(session, bid, options))
+        return self.perform(lambda session: self._deeds.choose(session, bid, options))
 
     @tool
     def press(self, bid: str, key: str) -> str:
         """Press a key, such as Enter, ArrowDown or Control+a, in an element."""
-        return self.perform(lambda session: deeds.press(session, bid, key))
+        return self.perform(lambda session: self._deeds.press(session, bid, key))
 
     @tool
     def drag_and_drop(self, from_bid: str, to_bid: str) -> str:
         """Drag one element onto another."""
-        return self.perform(lambda session: deeds.drag_elements(session, from_bid, to_bid))
+        return self.perform(lambda session: self._deeds.drag_elements(session, from_bid, to_bid))
 
     @tool
     def scroll(self, delta_x: float, delta_y: float) -> str:
@@ -211,7 +235,7 @@ class PageEnv(ToolEnv):
     def mouse_drag_and_drop(self, from_x: float, from_y: float, to_x: float, to_y: float) -> str:
         """Drag from one point of the window to another."""
         ends = (_near(from_x), _near(from_y)), (_near(to_x), _near(to_y))
-        return self.perform(lambda session: deeds.drag(session, *ends))
+        return self.perform(lambda session: self._deeds.drag(session, *ends))
 
     @tool
     def keyboard_type(self, text: str) -> str:

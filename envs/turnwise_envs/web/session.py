@@ -48,7 +48,8 @@ class Settings:
     boxes: bool = False  # whether every row says where it is
     probe: str = ""  # a function of the page, in JavaScript; what it returns is in the view
     takes_picture: bool = False
-    action_s: float = 2.0  # seconds that an element may take to be ready, and a page to come to rest, in real time
+    action_s: float = 2.0  # seconds that an element may take to be ready, in real time
+    rest_s: float = 2.0  # seconds that a page may take to come to rest, in real time
     load_s: float = 10.0  # seconds that a page may take to load, and to answer
     width: int = 500
     height: int = 320
@@ -186,7 +187,7 @@ class Session:
         """Return the rows once the page is at rest, or as it is when it never is."""
         for _ in range(3):
             try:
-                async with asyncio.timeout(self.settings.load_s + self.settings.action_s):
+                async with asyncio.timeout(self.settings.load_s + self.settings.rest_s):
                     await self._rest()
                     return await self._rows(self.page.main_frame)
             except TimeoutError as error:
@@ -214,9 +215,9 @@ class Session:
             return
         await asyncio.sleep(self.wait_ms / 1000)
         with contextlib.suppress(playwright_error()):
-            await self.page.wait_for_load_state("domcontentloaded", timeout=self.settings.action_s * 1000)
+            await self.page.wait_for_load_state("domcontentloaded", timeout=self.settings.rest_s * 1000)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.action_s):
+            async with asyncio.timeout(self.settings.rest_s):
                 while self.loading:
                     await asyncio.sleep(0.01)
 

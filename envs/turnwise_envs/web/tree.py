@@ -3,7 +3,8 @@
     [4] textbox "Name" value="Bob" focused
     [5] button "Submit" disabled
 
-`page.js` makes the rows in a browser; a parser of plain HTML may make them too, by the rules at its head.
+`page.js` makes the rows in a browser; `reading.py` makes them of plain HTML, by the rules at its head. Small models may
+read a brief line instead, whose words are all apart: `4 textbox Name value Bob`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+quoted = json.JSONEncoder(ensure_ascii=False).encode
+"""A text as it stands in a row."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +33,15 @@ class Row:
     @property
     def line(self) -> str:
         """The row as it is read."""
-        name = [json.dumps(self.name, ensure_ascii=False)] if self.name else []
+        name = [quoted(self.name)] if self.name else []
         return " ".join([f"{'  ' * self.depth}[{self.bid}]", self.role, *name, *self.states])
+
+    @property
+    def brief(self) -> str:
+        """The row in words with spaces between them, without where the focus is."""
+        value = ["value", self.value] if self.value else []
+        states = [state for state in self.states if state != "focused" and not state.startswith("value=")]
+        return " ".join(filter(None, [self.bid, self.role, self.name, *value, *states]))
 
     @property
     def value(self) -> str:
@@ -54,9 +65,9 @@ def rows_of(data: Iterable[Sequence[Any]], prefix: str = "", depth: int = 0) -> 
     ]
 
 
-def clipped(rows: Sequence[Row], max_chars: int) -> list[str]:
+def clipped(rows: Sequence[Row], max_chars: int, *, is_brief: bool = False) -> list[str]:
     """Return the lines of as many rows as fit; if not all do, those above the window are the first to be left out."""
-    lines = [row.line for row in rows]
+    lines = [row.brief if is_brief else row.line for row in rows]
     if sum(len(line) + 1 for line in lines) <= max_chars:
         return lines
     first = next((place for place, row in enumerate(rows) if row.bottom > 0), 0)

@@ -1,16 +1,14 @@
-"""`turnwise env list | validate | play | serve | init`: find, check, try and serve environments, and begin a new one.
+"""`turnwise env list | validate | play | demonstrate | serve | init`: find, check, try, show and serve environments.
 
 The command line adds `app` under the name `env`; whatever is the user's mistake leaves here as a `UserError`.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import gymnasium
 import typer
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -20,18 +18,19 @@ from rich.text import Text
 
 from turnwise.cli.listing import known_environments, listed
 from turnwise.cli.new_env import write_package
-from turnwise.env.base import TurnEnv
 from turnwise.env.bearer import MIN_LENGTH, TOKEN, read_token
 from turnwise.env.conformance import DEFAULT_LIMIT_S, validate
 from turnwise.errors import UserError
-from turnwise.records import Message
+from turnwise.records import Task
 from turnwise.serve.sessions import Limits
-from turnwise.tasks import find_spec, make_env, world_of
+from turnwise.tasks import check_split, find_spec
 
 app = typer.Typer(no_args_is_help=True, help="List, check, play and make environments.", rich_markup_mode=None)
 
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="a Gymnasium id, for instance turnwise/Search-v0")]
 Options = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="arguments of its constructor")]
+Seed = Annotated[int, typer.Option(help="decides the tasks", min=0)]
+Split = Annotated[str, typer.Option(help="train, or eval for held-out tasks")]
 
 
 @app.command("list")
@@ -63,19 +62,40 @@ def validate_environment(
 
 
 @app.command("play")
-def play(
+def play_environment(
     env_id: EnvId,
     options: Options = None,
-    seed: Annotated[int, typer.Option(help="decides the task")] = 0,
+    seed: Seed = 0,
+    split: Split = "train",
+    record: Annotated[Path | None, typer.Option(help="append the episode to this file, if it ended well")] = None,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="append it however it went, and ended or not")] = False,
+    screenshots: Annotated[Path | None, typer.Option(help="a folder for a picture of each turn, of web tasks")] = None,
 ) -> None:
-    """Act in an environment yourself, a line an action, until it is over or the input ends."""
-    env, console = make_env(env_id, read_options(options)), _console()
-    try:
-        _play(env, seed, console)
-    except KeyboardInterrupt:
-        console.print("\n(stopped)")
-    finally:
-        env.close()
+    """Act in an environment yourself, a line an action, until it is over or the input ends; `:help` shows more."""
+    from turnwise.cli.play import play
+
+    given, task = read_options(options), Task(env_id=env_id, task_id=str(seed), seed=seed, split=check_split(split))
+    play(env_id, given, task, _console(), file=record, keeps_all=keep_all, screenshots=screenshots)
+
+
+@app.command("demonstrate")
+def demonstrate_environment(
+    env_id: EnvId,
+    output: Annotated[Path, typer.Option(help="a new file, of a JSON line an episode")],
+    options: Options = None,
+    episodes: Annotated[int, typer.Option(help="episodes to play", min=1)] = 100,
+    split: Split = "train",
+    min_outcome: Annotated[float, typer.Option(help="episodes with less are left out")] = 1.0,
+    seed: Seed = 0,
+) -> None:
+    """Let an environment's own demonstrator play, and keep what it did well; exit code 1 if that is nothing."""
+    from turnwise.cli.demonstrate import demonstrate
+
+    given, split = read_options(options), check_split(split)
+    if not demonstrate(
+        env_id, given, _console(), file=output, episodes=episodes, split=split, min_outcome=min_outcome, seed=seed
+    ):
+        raise typer.Exit(1)
 
 
 @app.command("serve")
@@ -138,50 +158,5 @@ def read_options(options: Sequence[str] | None) -> dict[str, Any]:
     return {str(key): value for key, value in read.items()} if isinstance(read, dict) else {}
 
 
-def _play(env: gymnasium.Env[Any, Any], seed: int, console: Console) -> None:
-    messages, _ = env.reset(seed=seed)
-    _show_tools(world_of(env), console)
-    _show_messages(messages, console)
-    for action in _lines(console):
-        messages, _, terminated, truncated, info = env.step(action)
-        _show_messages(messages, console)
-        _show_events(info, console)
-        if terminated or truncated:
-            console.print("(over)" if terminated else "(out of turns)")
-            return
-    console.print("\n(end of input)")
-
-
-def _lines(console: Console) -> Iterator[str]:
-    """Yield the lines of the standard input after a prompt each."""
-    while True:
-        console.print("> ", end="")
-        line = sys.stdin.readline()
-        if not line:
-            return
-        yield line.rstrip("\n")
-
-
-def _show_tools(world: TurnEnv, console: Console) -> None:
-    if world.instructions:
-        console.print(world.instructions, style="dim", markup=False, soft_wrap=True)
-    for schema in world.tools:
-        function = schema["function"]
-        names = " | ".join(function["parameters"]["properties"])
-        console.print(
-            f"  {function['name']} {names}    {function['description']}", style="cyan", markup=False, soft_wrap=True
-        )
-
-
-def _show_messages(messages: Sequence[Message], console: Console) -> None:
-    for message in messages:
-        console.print(f"{message['role']}: {message['content']}", markup=False, soft_wrap=True)
-
-
-def _show_events(info: Mapping[str, Any], console: Console) -> None:
-    for event in info["events"]:
-        console.print(f"  {event.channel} {event.value:+g}", style="green" if event.value > 0 else "red", markup=False)
-
-
 def _console() -> Console:
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)

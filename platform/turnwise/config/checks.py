@@ -32,6 +32,7 @@ def check_together(config: RunConfig, estimator: type) -> None:
     _check_learner(config)
     _check_scoring(config)
     _check_sandbox(config)
+    _check_sft(config)
     if config.eval.tasks and not config.eval.modes:
         raise UserError("eval.modes", "[]", "no mode of evaluation", "use [sampled, greedy] or set eval.tasks=0")
     if len(set(config.eval.modes)) < len(config.eval.modes):
@@ -112,6 +113,13 @@ def _check_sandbox(config: RunConfig) -> None:
     if sandbox.warm > sandbox.max_open:
         problem = f"exceeds sandbox.max_open={sandbox.max_open}"
         raise UserError("sandbox.warm", sandbox.warm, problem, f"use at most {sandbox.max_open}")
+
+
+def _check_sft(config: RunConfig) -> None:
+    sft = config.sft
+    if sft.steps and not sft.demonstrations and not sft.files:
+        remedy = "record some, name some in sft.files, or set sft.steps=0"
+        raise UserError("sft.demonstrations", 0, "nothing to imitate", remedy)
 
 
 def _problem(value: Any, bounds: Bounds) -> tuple[str, str] | None:

@@ -1,4 +1,5 @@
-"""What the configuration leaves open and its parts decide: how long advantages are, which channels judge single turns.
+"""What the configuration leaves open and its parts decide: the size of advantages, which channels judge single turns,
+how many demonstrations are recorded.
 
 `load` writes it into the configuration, so that the run folder's `config.yaml` says what was decided.
 """
@@ -15,6 +16,9 @@ from turnwise.registry import lookup
 IMMEDIATE = "immediate"
 """The option of estimators that names the channels that judge single turns; null: those of `judged_channels`."""
 
+DEMONSTRATIONS = 2048
+"""Episodes that a warm start records where there are no files of demonstrations."""
+
 
 def decided(config: RunConfig) -> dict[str, Any]:
     """Return the values of the keys that the user left open, by dotted key."""
@@ -24,6 +28,8 @@ def decided(config: RunConfig) -> dict[str, Any]:
         found["credit.scale"] = getattr(lookup("estimator", section["name"]), "scale", "none")
     if section.get(IMMEDIATE, ()) is None:
         found[f"credit.estimator.{IMMEDIATE}"] = judged_channels(config)
+    if config.sft.demonstrations is None:
+        found["sft.demonstrations"] = 0 if config.sft.files else DEMONSTRATIONS
     return found
 
 

@@ -63,12 +63,12 @@ def load_config(path: Path | str | None = None, overrides: Sequence[str] = ()) -
 def _finish(node: DictConfig, known: dict[str, KeySpec], explicit: frozenset[str], path: Path | None) -> Loaded:
     values = _values(node, known)
     check_bounds(values, known)
-    check_effects(values, known, explicit)
     config = OmegaConf.to_object(node)
     assert isinstance(config, RunConfig)
     for key, value in decided(config).items():
         OmegaConf.update(node, key, value, merge=False)
         values[key] = value
+    check_effects(values, known, explicit)
     config = OmegaConf.to_object(node)
     assert isinstance(config, RunConfig)
     estimator, options = build_plugin("estimator", config.credit.estimator, "credit.estimator")

@@ -231,20 +231,23 @@ class LearnerConfig:
 
 @dataclass
 class SftConfig:
-    """The supervised warm start on the environment's own demonstrations; 0 steps: none."""
+    """The supervised warm start on demonstrations, recorded or from files; 0 steps: none."""
 
     steps: int = key(0, "optimizer steps", at_least=0)
     batch_size: int = key(64, "demonstrations a step", only_if=("sft.steps", True), at_least=1)
     lr: float = key(1e-3, "peak learning rate, cosine to a tenth", only_if=("sft.steps", True), above=0)
-    demonstrations: int = key(
-        2048,
-        "episodes to record; seen again when steps need more",
-        only_if=(("sft.steps", True), ("sft.path", None)),
-        at_least=1,
+    demonstrations: int | None = key(
+        None,
+        "episodes of the environment's own demonstrator to record; seen again when steps need more;"
+        " null: 2048, or with sft.files none",
+        only_if=("sft.steps", True),
+        at_least=0,
     )
-    path: str | None = key(None, "JSONL file of recorded demonstrations instead", only_if=("sft.steps", True))
+    files: list[str] = key([], "JSONL files of demonstrations to imitate besides", only_if=("sft.steps", True))
     env_kwargs: dict[str, Any] = key(
-        {}, "changes of env.kwargs while demonstrations are recorded", only_if=(("sft.steps", True), ("sft.path", None))
+        {},
+        "changes of env.kwargs while demonstrations are recorded",
+        only_if=(("sft.steps", True), ("sft.demonstrations", True)),
     )
 
 

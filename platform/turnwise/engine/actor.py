@@ -16,6 +16,7 @@ import numpy as np
 from turnwise.engine import Engine, Request, WeightReceipt
 from turnwise.engine.loop import Result
 from turnwise.engine.sessions import Roster, SessionLedger
+from turnwise.models import loading
 from turnwise.registry import lookup
 
 MAX_CONCURRENCY = 1000
@@ -40,8 +41,9 @@ class EngineActor:
         With `waits_for_weights` nothing is sampled before the first proven update: an actor that Ray has started again
         holds the weights of its model folder, not those of the run.
         """
-        kind = lookup("engine", name, field="engine.name")
-        self._engine: Engine = kind(kind.Config(**options), model_path, dtype=dtype, lockstep=lockstep)
+        with loading():
+            kind = lookup("engine", name, field="engine.name")
+            self._engine: Engine = kind(kind.Config(**options), model_path, dtype=dtype, lockstep=lockstep)
         self._ledger = SessionLedger()
         self._num_calls = 0
         self._is_proven = asyncio.Event()

@@ -1,6 +1,7 @@
 """The embedded engine `hf`: stock transformers models with continuous or lock-step batching over a slot KV cache.
 
 Built by the engine actor, by `LocalEngineClient` users and tests. It does not shard a model: one device, one copy.
+Torch is loaded with the model, so that who only checks the options does not wait for it.
 """
 
 from __future__ import annotations
@@ -10,17 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from transformers import AutoModelForCausalLM
-
 from turnwise.config.schema import key
 from turnwise.engine.batching import ContinuousBatching, LockStepBatching
-from turnwise.engine.decoder import context_limit
 from turnwise.engine.loop import SteppedEngine
-from turnwise.engine.stepper import SlotStepper
 from turnwise.errors import UserError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("float32", "bfloat16", "float16")
 
 MODES = ("auto", "lockstep", "continuous")
 
@@ -58,8 +54,11 @@ class HfEngine(SteppedEngine):
     ) -> None:
         """Load the model; UserError for options, folders or models that cannot be served."""
         _check(config, dtype)
+        from turnwise.engine.decoder import context_limit
+        from turnwise.engine.stepper import SlotStepper
+
         path = Path(model_path)
-        model = _load(path, DTYPES[dtype], config.device)
+        model = _load(path, dtype, config.device)
         stepper = SlotStepper(
             model,
             num_slots=config.slots,
@@ -103,9 +102,13 @@ def _check(config: HfConfig, dtype: str) -> None:
         raise UserError("engine.gather_s", config.gather_s, "negative", "give seconds from 0 on")
 
 
-def _load(path: Path, dtype: torch.dtype, device: str) -> Any:
+def _load(path: Path, dtype: str, device: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
     if not (path / "config.json").is_file():
         raise UserError("model.path", path, "no model there (no config.json)", "give a folder in Hugging Face format")
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa", local_files_only=True)
+    options = {"dtype": getattr(torch, dtype), "attn_implementation": "sdpa", "local_files_only": True}
+    model = AutoModelForCausalLM.from_pretrained(path, **options)
     return model.to(place).eval().requires_grad_(False)

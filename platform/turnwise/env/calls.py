@@ -51,6 +51,12 @@ def parse_compact(text: str, tools: Sequence[Mapping[str, Any]]) -> ToolCall:
     return ToolCall(name=name, arguments={key: _compact_value(value, schema) for (key, schema), value in pairs})
 
 
+def in_order(call: ToolCall, tools: Sequence[Mapping[str, Any]]) -> ToolCall:
+    """Return the call with its arguments in the schema's order, unknown ones left out; InvalidAction, unknown tool."""
+    known = _parameters(call.name, tools)
+    return ToolCall(name=call.name, arguments={key: call.arguments[key] for key in known if key in call.arguments})
+
+
 def spell_compact(call: ToolCall) -> str:
     """Return the compact text of a call."""
     values = [

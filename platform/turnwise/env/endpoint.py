@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 from turnwise.errors import EnvError, InfraError, UserError
 from turnwise.records import Message
 from turnwise.registry import suggestion
+from turnwise.served import check_served
 
 if TYPE_CHECKING:
     from openai import OpenAI
-
-CHECK_S = 10.0
-"""Seconds for `check`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,19 +63,11 @@ class Endpoint:
         self._client: OpenAI | None = None
 
     def check(self) -> None:
-        """UserError unless the endpoint is there and knows the model; blocks for up to `CHECK_S` seconds, twice."""
-        import openai
-
-        try:
-            served = [str(one.id) for one in self._connected.with_options(timeout=CHECK_S, max_retries=1).models.list()]
-        except (openai.OpenAIError, AttributeError, TypeError, ValueError) as error:
-            problem = f"no model answers there ({type(error).__name__}: {str(error)[:100]})"
-            raise UserError(
-                f"{self._field}.base_url", self.options.base_url, problem, "start the server, or mend the address"
-            ) from error
-        if self.options.model not in served:
-            known = ", ".join(sorted(served)[:10]) or "no model"
-            raise UserError(f"{self._field}.model", self.options.model, "not served there", f"it serves {known}")
+        """UserError unless the endpoint is there and knows the model, within seconds."""
+        options = self.options
+        check_served(
+            options.model, options.base_url, key_env=options.key_env, api_key=self._key, field=f"{self._field}."
+        )
 
     def say(self, messages: Sequence[Message]) -> str:
         """Return what the model says next, not empty; InfraError if it cannot be reached, EnvError for nonsense."""
@@ -113,14 +103,17 @@ class Endpoint:
         )
 
     @property
+    def _key(self) -> str:
+        return os.environ.get(self.options.key_env, "") or "none"
+
+    @property
     def _connected(self) -> OpenAI:
         if self._client is None:
             from openai import OpenAI
 
-            key = os.environ.get(self.options.key_env, "") or "none"
             self._client = OpenAI(
                 base_url=self.options.base_url,
-                api_key=key,
+                api_key=self._key,
                 timeout=self.options.timeout_s,
                 max_retries=self.options.attempts - 1,
             )

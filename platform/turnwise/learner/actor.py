@@ -2,7 +2,7 @@
 
 The controller calls it. Methods that change weights take a key: Ray may run a call twice, and a repeated key returns
 the stored result without doing anything. A lost learner has lost its weights: it is not restarted, the run resumes from
-its last checkpoint.
+its last checkpoint. Importing it loads no torch, so that who starts the actor does not wait for that.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
 from turnwise.config.schema import LearnerConfig, SftConfig
-from turnwise.learner.policy import Learner
 from turnwise.learner.sft import TokenRows, train
+from turnwise.models import loading
 from turnwise.records import Batch
 
 NUM_KEPT = 16
@@ -55,8 +54,13 @@ class LearnerActor:
 
     def __init__(self, model_path: str, config: LearnerConfig, dtype: str, seed: int, temperature: float = 1.0) -> None:
         """Load the model; UserError as for `Learner`."""
-        torch.set_num_threads(config.threads)
-        self._learner = Learner(model_path, config, dtype=dtype, seed=seed, temperature=temperature)
+        with loading():
+            import torch
+
+            from turnwise.learner.policy import Learner
+
+            torch.set_num_threads(config.threads)
+            self._learner = Learner(model_path, config, dtype=dtype, seed=seed, temperature=temperature)
         self._done = KeyedResults()
 
     @ray.method(concurrency_group="control")

@@ -14,6 +14,7 @@ from turnwise.agent import Agent, Tokenizer
 from turnwise.config.plugins import build_plugin
 from turnwise.config.schema import TimeoutConfig
 from turnwise.engine.client import EngineClient
+from turnwise.models import tokenizer_of
 from turnwise.records import Trajectory
 from turnwise.rollout.episode import EpisodeSpec
 from turnwise.rollout.worker import RolloutWorker
@@ -86,9 +87,7 @@ class RolloutActor:
 
 def load_agent(section: Mapping[str, Any], model_path: str) -> Agent:
     """Return the agent of a section `{name: ..., options}` with the tokenizer of a model folder; UserError."""
-    from transformers import AutoTokenizer
-
     kind, config = build_plugin("agent", dict(section))
-    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(model_path)
+    tokenizer: Tokenizer = tokenizer_of(model_path)
     agent: Agent = kind(config, tokenizer)
     return agent

@@ -12,7 +12,7 @@ from typing import Any
 
 from turnwise.sandbox import Tier
 from turnwise.sandbox.cgroup import Kernel, memory_bytes
-from turnwise.sandbox.policy import MIB, TMP_MB, WORKSPACE, SandboxPolicy
+from turnwise.sandbox.policy import MIB, TMP_MB, SandboxPolicy
 from turnwise.sandbox.seccomp import profile
 
 RUNTIMES = {Tier.GVISOR: "runsc", Tier.DOCKER: "runc"}
@@ -50,7 +50,7 @@ def configuration(
         "Entrypoint": list(command),
         "Cmd": [],
         "User": f"{uid}:{uid}",
-        "WorkingDir": WORKSPACE,
+        "WorkingDir": policy.workspace,
         "Hostname": "sandbox",
         "NetworkDisabled": True,
         "Healthcheck": {"Test": ["NONE"]},  # no commands of the image's own
@@ -101,7 +101,7 @@ def _tmpfs(policy: SandboxPolicy, uid: int, volumes: Sequence[str]) -> dict[str,
     open_to_all = f"size={TMP_MB * MIB},mode=1777"
     return {
         **dict.fromkeys(volumes, f"rw,noexec,nosuid,nodev,{open_to_all}"),
-        WORKSPACE: f"rw,exec,nosuid,nodev,size={policy.disk_mb * MIB},mode=0755,uid={uid},gid={uid}",
+        policy.workspace: f"rw,exec,nosuid,nodev,size={policy.disk_mb * MIB},mode=0755,uid={uid},gid={uid}",
         "/tmp": f"rw,noexec,nosuid,nodev,{open_to_all}",
         "/sys": "ro,noexec,nosuid,nodev,size=4096,mode=0555",  # the machine's own is not to be seen
     }

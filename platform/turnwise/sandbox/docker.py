@@ -27,15 +27,15 @@ from turnwise.sandbox.container import RUNTIMES, configuration, gvisor_kernel
 from turnwise.sandbox.daemon import Daemon, daemon, lost, one_line, refusals, unreachable
 from turnwise.sandbox.images import BUILD, Image, find_base, resolved
 from turnwise.sandbox.labels import LEASE, new_labels
-from turnwise.sandbox.policy import MIB, WORKSPACE, SandboxPolicy, drawn_uid
+from turnwise.sandbox.policy import MIB, SandboxPolicy, drawn_uid
 from turnwise.sandbox.reaper import reap
 from turnwise.sandbox.recipe import STAND_INS
 from turnwise.sandbox.seccomp import program
 from turnwise.sandbox.served import INSIDE, Served, limits, settings
 
 
-def missing_docker(tier: Tier, image: str) -> str | None:
-    """Return why containers of this tier cannot be used here, None if they can; `image` empty: the base image."""
+def missing_docker(tier: Tier, is_other: bool) -> str | None:
+    """Return why containers of this tier cannot be used here, None if they can; `is_other`: not of the base image."""
     if why := unreachable():
         return why
     try:
@@ -43,7 +43,7 @@ def missing_docker(tier: Tier, image: str) -> str | None:
         found = daemon()
         if RUNTIMES[tier] not in found.api.info()["Runtimes"]:
             return f"the daemon has no runtime {RUNTIMES[tier]}; install runsc and name it in Docker's daemon.json"
-        if not image and find_base(found) is None:
+        if not is_other and find_base(found) is None:
             return f"no base image; make it with {BUILD}"
         reap(found)
     except (ImportError, RuntimeError) as error:
@@ -134,7 +134,7 @@ def _started(client: Daemon, policy: SandboxPolicy, tier: Tier, where: str) -> S
 def _command(policy: SandboxPolicy, tier: Tier, image: Image, lease: str) -> list[str]:
     is_docker = tier is Tier.DOCKER
     told = settings(
-        WORKSPACE,
+        policy.workspace,
         limits(policy, in_all=is_docker),
         image.env if is_docker else {**image.env, "PATH": f"{STAND_INS}:{image.env['PATH']}"},
         is_alone=True,

@@ -11,25 +11,21 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from turnwise.errors import UserError
 from turnwise.sandbox import SandboxLost
+from turnwise.sandbox.brought import brought_folders, brought_python, python_name
 from turnwise.sandbox.daemon import Daemon, is_absent, lost, one_line, refusals
 from turnwise.sandbox.labels import BASE
-from turnwise.sandbox.policy import SandboxPolicy, environment, interpreter
+from turnwise.sandbox.policy import WORKSPACE, SandboxPolicy, environment, interpreter
 from turnwise.sandbox.recipe import signature, write_base
 
 REPOSITORY = "turnwise/base"
-BROUGHT = "/run/turnwise"
-"""Where an image of others finds our Python and its libraries."""
-
 BUILD = "turnwise sandbox build"
 _pulling = threading.Lock()
 
@@ -85,20 +81,21 @@ def build_base(daemon: Daemon, tag: str | None = None) -> tuple[str, bool]:
 
 def base_image(found: str) -> Image:
     """Return the base image with this id."""
-    return Image(id=found, python=(str(interpreter() / "bin" / _name()),), env=environment())
+    return Image(id=found, python=(str(interpreter() / "bin" / python_name()),), env=environment())
 
 
 def resolved(daemon: Daemon, policy: SandboxPolicy, where: str) -> Image:
     """Return the policy's image, pulled if it has to be. UserError if there is no such; `where` is the key's place."""
     if policy.image:
-        return _other(daemon, policy.image, where)
+        return _other(daemon, policy, where)
     found = find_base(daemon)
     if found is None:
         raise SandboxLost(f"the base image is gone: {BUILD}")
     return base_image(found)
 
 
-def _other(daemon: Daemon, name: str, where: str) -> Image:
+def _other(daemon: Daemon, policy: SandboxPolicy, where: str) -> Image:
+    name = policy.image
     with _pulling:
         if not _is_here(daemon, name):
             _pull(daemon, name, where)
@@ -106,35 +103,14 @@ def _other(daemon: Daemon, name: str, where: str) -> Image:
         found = daemon.api.inspect_image(name)
     config: dict[str, Any] = found.get("Config") or {}
     env = dict(word.partition("=")[::2] for word in config.get("Env") or [])
+    home = WORKSPACE if policy.workspace == WORKSPACE else "/tmp"  # no stray files among those of the image's folder
     return Image(
         id=str(found["Id"]),
-        python=_brought_python(),
-        env={**environment(), "PATH": os.defpath, **env, "HOME": environment()["HOME"], "TMPDIR": "/tmp"},
-        shown={f"{BROUGHT}/python": str(interpreter()), f"{BROUGHT}/lib": str(_libraries())},
+        python=brought_python(),
+        env={**environment(), "PATH": os.defpath, **env, "HOME": home, "TMPDIR": "/tmp"},
+        shown=brought_folders(),
         volumes=tuple(config.get("Volumes") or ()),
     )
-
-
-def _brought_python() -> tuple[str, ...]:
-    """Return the words that start our Python with our loader: the image's own C library may be older, or another."""
-    paths = f"{BROUGHT}/lib:{BROUGHT}/python/lib"
-    return (f"{BROUGHT}/lib/{_loader().name}", "--library-path", paths, f"{BROUGHT}/python/bin/{_name()}")
-
-
-def _libraries() -> Path:
-    return _loader().parent
-
-
-def _loader() -> Path:
-    """Return the loader of this machine's programs; it stands among its libraries."""
-    for name in ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"):
-        if Path(name).exists():
-            return Path(name).resolve()
-    raise SandboxLost("no loader of programs that is known: an image of others needs Linux on x86-64 or ARM64")
-
-
-def _name() -> str:
-    return f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _check_said(said: str) -> None:

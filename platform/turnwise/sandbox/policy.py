@@ -23,7 +23,7 @@ from turnwise.sandbox.network import check_network
 MIB = 2**20
 
 WORKSPACE = "/workspace"
-"""The folder of a sandbox's own, where a tier confines."""
+"""The folder of a sandbox's own, where a tier confines, unless the policy names another one."""
 
 FIRST_UID, NUM_UIDS = 1_000_000_000, 1_000_000_000
 """Of the machine's own users: one a sandbox, drawn anew, that nothing belongs to."""
@@ -37,11 +37,15 @@ FORBIDDEN = ("/", "/home", "/root", "/tmp", "/var", "/var/lib", "/var/log", "/va
 WITHIN = ("/dev", "/etc", "/proc", "/run", "/sys")
 """Host folders of which no part is shown."""
 
+NO_WORKSPACE = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr")
+"""Folders at the root that programs need, or that are made anew: no workspace lies there."""
+
 HIDDEN_BUT_HARMLESS = (".pyenv", ".venv")
 """Names with a dot that may be shown: where a Python is."""
 
 
 IMAGE = re.compile(r"[a-zA-Z0-9][\w.-]*(:\d+)?(/[\w.-]+)*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?", re.ASCII)
+PLACE = re.compile(r"(/[\w.-]+)+", re.ASCII)
 
 
 @dataclass
@@ -54,6 +58,7 @@ class SandboxPolicy:
     unsafe_process: bool = key(False, "allow the tier process, which confines nothing: for code that you trust")
     read_only: list[str] = key([], "folders of the host that are shown inside, at the same place, read-only")  # noqa: RUF009
     image: str = key("", "the container's image; empty: this machine's own; a tier without images refuses another")
+    workspace: str = key(WORKSPACE, "where the workspace lies, in another image; what that has there is hidden")
     cpus: float = key(1.0, "CPUs' worth of time, where there is a control group", at_least=0.05)
     memory_mb: int = key(
         512, "MiB of memory for processes, in all where there is a control group, else each", at_least=16
@@ -87,12 +92,22 @@ class SandboxPolicy:
             raise UserError(
                 f"{field}.image", self.image, "is not an image's name", "write [registry/]name[:tag|@digest]"
             )
+        self._check_workspace(f"{field}.workspace")
         check_network(field, self.network, unsafe_private=self.unsafe_private_network)
         if not self.network and self.network_mb != SandboxPolicy.network_mb:
             problem = f"has no effect because {field}.network is empty"
             raise UserError(f"{field}.network_mb", self.network_mb, problem, f"remove it or set {field}.network")
         for shown in self.read_only:
             _check_shown(f"{field}.read_only", shown)
+
+    def _check_workspace(self, field: str) -> None:
+        if self.workspace == WORKSPACE:
+            return
+        if not self.image:
+            raise UserError(field, self.workspace, "has no effect without an image", "remove it, or name an image")
+        is_plain = PLACE.fullmatch(self.workspace) and not {".", ".."} & set(self.workspace.split("/"))
+        if not is_plain or self.workspace.split("/")[1] in NO_WORKSPACE:
+            raise UserError(field, self.workspace, "no workspace can lie there", "name a folder such as /testbed")
 
 
 def environment() -> dict[str, str]:

@@ -70,7 +70,7 @@ def missing(tier: Tier, image: str = "") -> str | None:
     sandboxes that are lost, and not weaker ones.
     """
     if tier in (Tier.GVISOR, Tier.DOCKER):
-        return _docker(tier, image, host())
+        return _docker(tier, bool(image), host())
     if tier is Tier.PODMAN:
         return _podman(image, os.environ.get(USER_VARIABLE, ""))
     if image:
@@ -79,10 +79,10 @@ def missing(tier: Tier, image: str = "") -> str | None:
 
 
 @functools.cache
-def _docker(tier: Tier, image: str, where: str) -> str | None:
-    if why := missing_docker(tier, image):
+def _docker(tier: Tier, is_other: bool, where: str) -> str | None:
+    if why := missing_docker(tier, is_other):
         return why
-    why = None if image else _tried(lambda: open_docker(SandboxPolicy(), tier))
+    why = None if is_other else _tried(lambda: open_docker(SandboxPolicy(), tier))
     return why and f"{why}; look at the daemon's log"
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from turnwise.config import key
 from turnwise.errors import JudgeError, UserError
+from turnwise.served import check_served
 from turnwise_rewards.judging import Question, Reply
 from turnwise_rewards.judging.cache import Cache
 from turnwise_rewards.judging.endpoint import Limits, Said, Usage, request
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
 NO_KEY = "none"
 """What an endpoint without authentication is sent."""
-
-CHECK_S = 10.0
-"""Seconds for the check before a run."""
 
 
 @dataclass
@@ -112,8 +110,9 @@ class Model:
         return await self._voted(question, prompt_of(question, self.config.max_chars))
 
     def check(self) -> None:
-        """UserError unless the endpoint is there and knows the model; blocks for up to `CHECK_S` seconds."""
-        check_endpoint(self.config, self._key)
+        """UserError unless the endpoint is there and knows the model, within seconds."""
+        config = self.config
+        check_served(config.model, config.base_url, key_env=config.key_env, api_key=self._key)
 
     def usage(self) -> dict[str, Any]:
         """Return counts, tokens and cost as plain JSON."""
@@ -238,35 +237,6 @@ class LlmJudge(Guarded):
         """Return the guards' decisions and the model's counts."""
         counts = {f"judge/{name}": float(value) for name, value in self.usage().items() if name != "models"}
         return super().metrics() | counts
-
-
-def check_endpoint(config: LlmConfig, api_key: str) -> None:
-    """UserError unless the endpoint answers and knows the model."""
-    import openai
-
-    with openai.OpenAI(base_url=config.base_url, api_key=api_key, max_retries=1, timeout=CHECK_S) as client:
-        try:
-            served = [str(one.id) for one in client.models.list()]
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            problem = f"{config.base_url} refuses the key ({error.status_code})"
-            raise UserError("key_env", config.key_env, problem, "name the variable that holds a valid key") from error
-        except (
-            openai.NotFoundError,
-            openai.APIResponseValidationError,
-            AttributeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            problem = f"no OpenAI-compatible endpoint: GET {config.base_url}/models fails ({type(error).__name__})"
-            raise UserError(
-                "base_url", config.base_url, problem, "give its address with the version, .../v1"
-            ) from error
-        except openai.OpenAIError as error:
-            problem = f"no judge answers there ({type(error).__name__}: {str(error)[:100]})"
-            raise UserError("base_url", config.base_url, problem, "start the server, or mend the address") from error
-    if config.model not in served:
-        known = ", ".join(sorted(served)[:10]) or "no model"
-        raise UserError("model", config.model, f"not served at {config.base_url}", f"it serves {known}")
 
 
 def _check_options(config: LlmConfig) -> None:

@@ -4,9 +4,10 @@ Started by `watch.py` as `python -s -S -B tests.py`, with its settings on standa
 a seed. pytest and what it needs are loaded before any other code and stand before it on `sys.path`, the import root
 comes last: nothing in the repository takes the place of a module of pytest's or of the standard library's. No
 configuration file, conftest.py or plug-in of the repository's is read, but the conftest files that the task names.
-"""
 
-from __future__ import annotations
+With an image's own Python (3.6 or later, hence the quoted types) its pytest runs as it is set up there, where it has
+one: with the image's plug-ins, and the repository's configuration and conftest files, none of them of the agent's.
+"""
 
 import importlib.util
 import json
@@ -17,6 +18,8 @@ from types import ModuleType
 from typing import Any
 
 PLUGINS_OFF = ("cacheprovider", "faulthandler", "junitxml", "pastebin", "unraisableexception", "threadexception")
+ISOLATED = ["--no-header", "--capture=sys", "--assert=plain", "--disable-warnings", "-c", os.devnull, "--noconftest"]
+ISOLATED += ["--import-mode=importlib", *(word for name in PLUGINS_OFF for word in ("-p", f"no:{name}"))]
 
 
 def main() -> None:
@@ -38,10 +41,8 @@ def main() -> None:
         if path not in sys.path:
             sys.path.append(path)
     sys.argv = ["pytest"]
-    words = ["-q", "--color=no", "--no-header", "--tb=short", "--capture=sys", "--assert=plain", "--disable-warnings"]
-    words += ["--continue-on-collection-errors"]
-    words += ["-c", os.devnull, f"--rootdir={root}", "--noconftest", "--import-mode=importlib", "-rfE"]
-    words += [word for name in PLUGINS_OFF for word in ("-p", f"no:{name}")]
+    words = ["-q", "--color=no", "--tb=short", f"--rootdir={root}", "-rfE", "--continue-on-collection-errors"]
+    words += ["-p", "no:cacheprovider"] if settings["own_python"] else ISOLATED
     words += [name for name in settings["files"] if os.path.isfile(name)]
     if words[-1] not in settings["files"]:
         report.say("done", 0)
@@ -77,10 +78,11 @@ def trusted(number: int, path: str) -> ModuleType:
 class Report:
     """The plug-in that writes to the pipe: a line a message, behind the nonce."""
 
-    def __init__(self, descriptor: int, nonce: str, ids: list[str]) -> None:
+    def __init__(self, descriptor: int, nonce: str, ids: "list[str]") -> None:
         """Take the pipe, the nonce and the tests that are wanted."""
         os.set_inheritable(descriptor, False)
         self.descriptor, self.nonce, self.wanted = descriptor, nonce, frozenset(ids)
+        self.cut = frozenset(name for name in ids if "[" in name and not name.endswith("]"))
 
     def say(self, *message: Any) -> None:
         """Write one message."""
@@ -98,19 +100,24 @@ class Report:
         if report.outcome != "passed" and report.nodeid:
             self.say("file", report.nodeid, report.outcome)
 
-    def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
+    def pytest_collection_modifyitems(self, config: Any, items: "list[Any]") -> None:
         """Keep what is wanted, each once."""
-        kept = {item.nodeid: item for item in items if item.nodeid in self.wanted}
-        items[:] = kept.values()
+        kept = {self.name(item.nodeid): item for item in items}
+        items[:] = [item for name, item in kept.items() if name in self.wanted]
+
+    def name(self, nodeid: str) -> str:
+        """Return the name under which a test is wanted: SWE-bench's end at the first blank."""
+        first = nodeid.split(" ")[0]
+        return first if first in self.cut else nodeid
 
     def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
         """Tell which test begins."""
-        self.say("at", nodeid)
+        self.say("at", self.name(nodeid))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Tell what became of a test's phase."""
         is_expected = hasattr(report, "wasxfail")
-        self.say("test", report.nodeid, report.when, report.outcome, is_expected, float(report.duration))
+        self.say("test", self.name(report.nodeid), report.when, report.outcome, is_expected, float(report.duration))
 
 
 if __name__ == "__main__":

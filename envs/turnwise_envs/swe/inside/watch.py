@@ -47,10 +47,16 @@ def main() -> None:
     sys.stdout.flush()
 
 
-def variables() -> dict[str, str]:
-    """Return the child's variables: nothing of Python's or pytest's but a fixed seed for hashes, and no plug-ins."""
+def variables(own_python: str) -> dict[str, str]:
+    """Return the child's variables: nothing of Python's or pytest's but a fixed seed for hashes, and no plug-ins.
+
+    With an image's own Python, that comes first on the path, and its plug-ins are there.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}
-    return {**kept, "PYTHONHASHSEED": "0", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    kept["PYTHONHASHSEED"] = "0"
+    if own_python:
+        return {**kept, "PATH": f"{os.path.dirname(own_python)}:{kept.get('PATH', os.defpath)}"}
+    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 class Record:
@@ -126,12 +132,13 @@ class Child:
         self.is_complete = False
         mine, theirs = os.pipe()
         files = list(dict.fromkeys(record.ids[number].split("::")[0] for number in numbers))
-        told = {key: request[key] for key in ("packages", "root", "imports", "conftest")}
+        own = request["own_python"]
+        told = {key: request[key] for key in ("packages", "root", "imports", "conftest", "own_python")}
         told.update(ids=[record.ids[n] for n in numbers], files=files, report=theirs, nonce=self.nonce.decode())
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tests.py")
         self.process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-s", "-S", "-B", program],
-            env=variables(),
+            [own, "-s", "-B", program] if own else [sys.executable, "-s", "-S", "-B", program],
+            env=variables(own),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

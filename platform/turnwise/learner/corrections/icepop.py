@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from turnwise.config.schema import key
 from turnwise.learner.corrections.mis import Mis, MisConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass

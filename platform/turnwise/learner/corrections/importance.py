@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from turnwise.errors import UserError
 from turnwise.learner.objectives.ratio import group_log_ratio, ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEVELS = ("token", "turn", "sequence")
 

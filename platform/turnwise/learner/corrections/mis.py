@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from turnwise.config.schema import key
 from turnwise.learner.corrections.importance import LEVELS, WHOLE, check_band, importance
 from turnwise.learner.objectives.ratio import FORMS, ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Mis:
 
     def weights(self, log_ratio: Tensor, trajectories: Tensor, turns: Tensor) -> Tensor:
         """Return [n] factors of the loss."""
+        import torch
+
         judged = importance(log_ratio, trajectories, turns, self.config.level, self.config.form)
         is_kept = (judged >= self.config.low) & (judged <= self.config.high)
         return torch.where(is_kept, ratio(log_ratio), 0.0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NoCorrection:
@@ -13,4 +15,6 @@ class NoCorrection:
 
     def weights(self, log_ratio: Tensor, trajectories: Tensor, turns: Tensor) -> Tensor:
         """Return [n] ones."""
+        import torch
+
         return torch.ones_like(log_ratio)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from turnwise.config.schema import key
 from turnwise.learner.corrections.importance import LEVELS, WHOLE, importance
 from turnwise.learner.objectives.ratio import FORMS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass

@@ -6,10 +6,13 @@ its own tokens with the weights given here, and the sums add up to the minibatch
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AGGREGATES = ("token_mean", "seq_mean_token_sum", "seq_mean_token_mean", "seq_mean_token_sum_norm", "turn_mean")
 
@@ -45,12 +48,16 @@ def weighted_sum(losses: Tensor, weights: Tensor, correction: Tensor | None) -> 
 
 def group_sum(values: Tensor, groups: Tensor) -> Tensor:
     """Return [n] the sum over each token's group; `groups` [n] are indices from 0."""
+    import torch
+
     size = int(groups.max()) + 1 if len(groups) else 0
     return torch.zeros(size, dtype=values.dtype, device=values.device).index_add(0, groups, values)[groups]
 
 
 def group_mean(values: Tensor, groups: Tensor) -> Tensor:
     """Return [n] the mean over each token's group."""
+    import torch
+
     return group_sum(values, groups) / group_sum(torch.ones_like(values), groups)
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from turnwise.config.schema import key
 from turnwise.errors import UserError
 from turnwise.learner import ActionTokens, Correction, ObjectiveLoss
 from turnwise.learner.objectives.aggregate import AGGREGATES, token_weights, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def aggregate_key(default: str) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from turnwise.config.schema import key
 from turnwise.learner import ActionTokens
 from turnwise.learner.objectives.base import ObjectiveConfig, TokenObjective
 from turnwise.learner.objectives.ratio import ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass

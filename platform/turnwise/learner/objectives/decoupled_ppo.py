@@ -7,13 +7,14 @@ With staleness, clipping against the sampler would hold the policy near weights 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from turnwise.config.schema import key
 from turnwise.learner.corrections.importance import LEVELS, importance
 from turnwise.learner.objectives.ppo import Ppo, PpoConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -52,6 +53,8 @@ class BehaviourWeight:
 
     def weights(self, log_ratio: Tensor, trajectories: Tensor, turns: Tensor) -> Tensor:
         """Return [n] factors of the loss."""
+        import torch
+
         weights = importance(log_ratio, trajectories, turns, self._config.level, "geometric")
         if self._config.action == "clamp":
             return weights.clamp(max=self._config.cap)

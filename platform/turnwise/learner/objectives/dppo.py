@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from turnwise.config.schema import key
 from turnwise.learner import ActionTokens
 from turnwise.learner.objectives.base import ObjectiveConfig, TokenObjective
 from turnwise.learner.objectives.ratio import ratio
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -41,6 +42,8 @@ class Dppo(TokenObjective):
 
     def losses(self, tokens: ActionTokens) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Return [n] losses, and which tokens are dropped."""
+        import torch
+
         moved = tokens.held.exp() - tokens.sampler.exp()
         is_far = torch.where(tokens.advantages > 0, moved > self.config.mask_high, moved < -self.config.mask_low)
         log_ratio = tokens.logprobs - tokens.sampler

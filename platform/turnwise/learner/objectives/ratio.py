@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from turnwise.learner import ActionTokens
 from turnwise.learner.objectives.aggregate import group_mean, group_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_LOG_RATIO = 20.0
 """Log-ratios are clamped to this before `exp`."""
@@ -41,6 +43,8 @@ def clipped_surrogate(
     max(-A r, -A clip(r, 1 - clip_low, 1 + clip_high)) (arXiv 1707.06347); with a dual clip at most -A dual_clip for
     A < 0 (arXiv 1912.09729).
     """
+    import torch
+
     clipped = ratios.clamp(1.0 - clip_low, 1.0 + clip_high)
     plain, bounded = -advantages * ratios, -advantages * clipped
     losses = torch.maximum(plain, bounded)
