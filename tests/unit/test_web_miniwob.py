@@ -79,7 +79,9 @@ def test_more_than_twenty_pages_are_solved_by_reading_them_and_four_threads_shar
 
 
 @needs_browser
-@pytest.mark.parametrize("page", ["click-collapsible-2", "email-inbox", "choose-date", "chase-circle"])
+@pytest.mark.parametrize(
+    "page", ["click-collapsible-2", "email-inbox", "choose-date", "chase-circle", "use-autocomplete"]
+)
 def test_the_same_seed_and_actions_give_the_same_episode_whatever_moves_by_itself(page: str) -> None:
     moves = () if page in SOLVERS else MOVES[:4]
     first, again, other = (play(page, seed, moves, max_turns=9) for seed in (5, 5, 7))

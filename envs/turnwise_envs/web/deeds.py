@@ -75,6 +75,7 @@ async def fill(session: Session, bid: str, text: str) -> None:
 async def press(session: Session, bid: str, key: str) -> None:
     """Press a key in an element."""
     await (await session.element(bid)).focus()
+    await session.page.evaluate("() => globalThis.__turnwise?.settled()")  # the page may have scrolled to it
     await session.page.keyboard.press(key)
 
 

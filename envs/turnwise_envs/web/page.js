@@ -28,6 +28,8 @@
   // Once what was done has been drawn: scrolling and hovering have their events with the next frame.
   const nextFrame = requestAnimationFrame.bind(globalThis), later = setTimeout.bind(globalThis);
   const frame = () => new Promise((done) => { nextFrame(() => later(done)); later(done, 2000); });
+  // Once the mouse has met what was moved below it: that is drawn in a first frame, and noticed in the next.
+  const settled = async () => { await frame(); await frame(); };
 
   const idOf = (el) => ids.get(el) ?? (ids.set(el, known.push(new WeakRef(el))), known.length);
   const find = (id) => { const el = known[id - 1]?.deref(); return el?.isConnected ? el : null; };
@@ -147,7 +149,7 @@
     });
   };
   // The point of the window where the mouse meets an element, or why it cannot; `kind` is "mouse", "text" or "list".
-  const aim = (id, kind) => {
+  const aim = async (id, kind) => {
     const el = find(id);
     if (!el) return "it is not on the page";
     if (el.localName === "option") return "choose it with select_option in its list";
@@ -157,7 +159,10 @@
     if (kind === "text" && el.readOnly) return "it is read-only";
     if (kind === "list" && el.localName !== "select") return "it is no list of options";
     if (!isDrawn(el)) return "it is not visible";
+    const { x, y } = el.getBoundingClientRect();
     el.scrollIntoViewIfNeeded();
+    const found = el.getBoundingClientRect();
+    if (found.x !== x || found.y !== y) await settled();
     const points = [...el.getClientRects()].filter((box) => box.width || box.height).map((box) => [box.x + box.width / 2, box.y + box.height / 2]);
     if (kind !== "mouse") return points[0] ?? [0, 0];
     const meets = ([x, y]) => {
@@ -168,5 +173,5 @@
     return points.find(meets) ?? (points.length ? "something else covers it" : "it is not visible");
   };
 
-  Object.defineProperty(globalThis, "__turnwise", { value: Object.freeze({ read, find, aim, frame, idOf }) });
+  Object.defineProperty(globalThis, "__turnwise", { value: Object.freeze({ read, find, aim, frame, settled, idOf }) });
 })();

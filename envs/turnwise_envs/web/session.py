@@ -211,8 +211,7 @@ class Session:
         await self.page.evaluate("() => globalThis.__turnwise?.frame()")
         if self.settings.clock_ms:
             await self.page.clock.run_for(self.settings.clock_ms + self.wait_ms)
-            for _ in range(2):  # what was moved is drawn in the first frame, and met by the mouse in the next
-                await self.page.evaluate("() => globalThis.__turnwise?.frame()")
+            await self.page.evaluate("() => globalThis.__turnwise?.settled()")
             return
         await asyncio.sleep(self.wait_ms / 1000)
         with contextlib.suppress(playwright_error()):
