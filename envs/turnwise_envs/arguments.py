@@ -7,10 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from turnwise.errors import UserError
 from turnwise.registry import suggestion
+from turnwise.sandbox.policy import SandboxPolicy
 
 Odds = TypeVar("Odds")
+
+SANDBOX = "env.kwargs.sandbox"
+"""Where the policy of an environment's sandboxes stands."""
 
 MAX_LISTED = 12
 """Names that an error lists."""
@@ -89,3 +96,15 @@ def read_mistakes(cls: type[Odds], given: Mapping[str, Any] | None) -> Odds:
         if key not in known:
             raise UserError(f"env.kwargs.mistakes.{key}", value, "no such mistake", suggestion(str(key), known))
     return cls(**{str(key): probability(f"mistakes.{key}", value) for key, value in (given or {}).items()})
+
+
+def sandbox_policy(given: Mapping[str, Any] | None, limits: Mapping[str, Any]) -> SandboxPolicy:
+    """Return a policy, `limits` where nothing is given."""
+    plain = OmegaConf.structured(SandboxPolicy(**limits))
+    try:
+        policy: Any = OmegaConf.to_object(OmegaConf.merge(plain, dict(given or {})))
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        problem = str(error).split("\n")[0]
+        raise UserError(SANDBOX, given, problem, "see the policy's keys in docs/sandbox.md") from None
+    policy.check(SANDBOX)
+    return policy

@@ -210,7 +210,7 @@ def test_splits_are_files_of_their_own(tasks, tmp_path):
         ({"tools": "hammer"}, "env.kwargs.tools=hammer: no such set of tools"),
         ({"max_turn": 3}, "takes no such argument; did you mean max_turns?"),
         ({"max_turns": 0}, "env.kwargs.max_turns=0: out of range"),
-        ({"mistakes": 2}, "env.kwargs.mistakes=2: is no probability"),
+        ({"mistakes": 2}, "env.kwargs.mistakes=2: not a probability"),
         ({"shown_bytes": "x"}, "env.kwargs.shown_bytes=x: out of range"),
         ({"command_s": 1000.0}, "env.kwargs.command_s=1000.0: not seconds"),
         ({"deadline_s": 0}, "env.kwargs.deadline_s=0: not seconds"),

@@ -15,24 +15,20 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from turnwise.env import TurnEnv
 from turnwise.env.bearer import read_token
 from turnwise.env.calls import ToolCall, call_of, spell_hermes, unknown_tool
 from turnwise.errors import EnvError, InvalidAction, UserError
 from turnwise.records import Message
-from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import strongest
-from turnwise_envs.arguments import number, truth, whole
+from turnwise_envs.arguments import SANDBOX, number, sandbox_policy, truth, whole
 from turnwise_envs.mcp.tasks import FIELD, load_tasks
 from turnwise_envs.mcp.tools import Result, Tool, catalogue, cut
 
 if TYPE_CHECKING:
     from turnwise_envs.mcp.connection import Connection
 
-SANDBOX = "env.kwargs.sandbox"
 LIMITS: dict[str, Any] = {"memory_mb": 1024, "wall_s": 3600.0}
 """Where the sandbox of a server differs from a policy's defaults."""
 
@@ -104,7 +100,7 @@ class McpEnv(TurnEnv):
         if token_env is not None or token_file is not None:
             self._token = read_token(token_env, token_file)
         if self._command is not None:
-            self._policy = _policy(sandbox)
+            self._policy = sandbox_policy(sandbox, LIMITS)
             self.sandbox_tier = strongest(self._policy, SANDBOX).value
         self._connection: Connection | None = None
         self._catalogue: dict[str, Tool] = {}
@@ -245,17 +241,6 @@ class McpEnv(TurnEnv):
         tasks = [task for found in self._tasks.values() for task in found][:4]
         calls = dict.fromkeys(spell_hermes(call) for task in tasks for call in task.calls)
         return (*list(calls)[:8], *(f"{ANSWER} {task.answers[0]}" for task in tasks if task.answers), ANSWER, "hello")
-
-
-def _policy(given: Any) -> SandboxPolicy:
-    plain = OmegaConf.structured(SandboxPolicy(**LIMITS))
-    try:
-        policy: Any = OmegaConf.to_object(OmegaConf.merge(plain, dict(given or {})))
-    except (OmegaConfBaseException, TypeError, ValueError) as error:
-        problem = str(error).split("\n")[0]
-        raise UserError(SANDBOX, given, problem, "see the policy's keys in docs/sandbox.md") from None
-    policy.check(SANDBOX)
-    return policy
 
 
 def _words(name: str, given: Any) -> list[str] | None:

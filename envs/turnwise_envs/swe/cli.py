@@ -93,9 +93,10 @@ def show_command(
 @app.command("check")
 def check_command(file: Tasks) -> None:
     """Prove each task: the gold patch solves it, doing nothing does not. Exit code 1 if one does not hold."""
+    from turnwise.sandbox.policy import SandboxPolicy
     from turnwise_envs.swe.prove import prove
     from turnwise_envs.swe.task import load_tasks
-    from turnwise_envs.swe.world import check_runs, read_policy
+    from turnwise_envs.swe.world import LIMITS, check_runs
 
     tasks = load_tasks(file, "FILE")
     for task in tasks:
@@ -107,7 +108,7 @@ def check_command(file: Tasks) -> None:
         if done % 10 == 0:
             typer.echo(f"{done} of {len(tasks)} tasks tried")
 
-    proofs = asyncio.run(prove(tasks, say, read_policy(None)))
+    proofs = asyncio.run(prove(tasks, say, SandboxPolicy(**LIMITS)))
     show_proofs(proofs)
     if not all(proof.holds for proof in proofs):
         raise typer.Exit(1)

@@ -16,6 +16,7 @@ import numpy as np
 from turnwise.env import ToolEnv, tool
 from turnwise.env.calls import ToolCall, spell_compact
 from turnwise.errors import InvalidAction, UserError
+from turnwise_envs.arguments import SANDBOX
 from turnwise_envs.swe.bench import can_run
 from turnwise_envs.swe.changes import digest
 from turnwise_envs.swe.compact import label
@@ -25,7 +26,7 @@ from turnwise_envs.swe.repairs import Attempt, Repairs, look_in, repairs
 from turnwise_envs.swe.repository import TaskError
 from turnwise_envs.swe.task import SweTask
 from turnwise_envs.swe.testkit import PACKAGES, kit_folder
-from turnwise_envs.swe.world import SANDBOX, SweWorld, Tampered
+from turnwise_envs.swe.world import SweWorld, Tampered
 
 LEAST_OUTPUT_KB = 4096
 """KiB of a command's output that the bench needs."""

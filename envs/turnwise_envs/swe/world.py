@@ -19,13 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from turnwise.env import TurnEnv
 from turnwise.errors import InvalidAction, PolicyError, UserError
-from turnwise.sandbox.policy import SandboxPolicy
 from turnwise.sandbox.tiers import strongest
+from turnwise_envs.arguments import SANDBOX, probability, sandbox_policy, whole
 from turnwise_envs.swe.changes import apply, digest, verify
 from turnwise_envs.swe.grade import Verdict, grade_blocking
 from turnwise_envs.swe.imaged import within
@@ -37,7 +35,6 @@ from turnwise_envs.swe.task import FIELD, SweTask, load_tasks
 from turnwise_envs.swe.testkit import kit_folder
 from turnwise_envs.swe.workspace import Unreadable, Workspace
 
-SANDBOX = "env.kwargs.sandbox"
 LIMITS: dict[str, Any] = {"memory_mb": 1024, "disk_mb": 256, "output_kb": 1024, "wall_s": 120.0}
 """Where a sandbox of this environment's differs from a policy's defaults."""
 
@@ -77,11 +74,11 @@ class SweWorld(TurnEnv):
         """
         super().__init__(render_mode)
         self.max_turns = whole("max_turns", max_turns, 1, 10_000)
-        self.policy = read_policy(sandbox)
+        self.policy = sandbox_policy(sandbox, LIMITS)
         self.deadline_s = self._seconds("deadline_s", deadline_s)
         self.command_s = self._seconds("command_s", command_s)
         self.shown_bytes = whole("shown_bytes", shown_bytes, 200, 500_000)
-        self._mistakes = share("mistakes", mistakes)
+        self._mistakes = probability("mistakes", mistakes)
         self._pays_progress = bool(progress)
         self._tasks = {"train": read_tasks("tasks", tasks), "eval": read_tasks("eval_tasks", eval_tasks)}
         if not any(self._tasks.values()):
@@ -295,18 +292,6 @@ def replacements(path: str, now: bytes, wanted: bytes) -> list[tuple[str, str, s
     return []
 
 
-def read_policy(given: Mapping[str, Any] | None) -> SandboxPolicy:
-    """Return the policy of this environment's sandboxes; UserError, naming the key, for a value that does not fit."""
-    plain = OmegaConf.structured(SandboxPolicy(**LIMITS))
-    try:
-        policy: Any = OmegaConf.to_object(OmegaConf.merge(plain, dict(given or {})))
-    except (OmegaConfBaseException, TypeError, ValueError) as error:
-        problem = str(error).split("\n")[0]
-        raise UserError(SANDBOX, given, problem, "see the policy's keys in docs/sandbox.md") from None
-    policy.check(SANDBOX)
-    return policy
-
-
 def read_tasks(name: str, given: str | Sequence[str] | None) -> tuple[SweTask, ...]:
     """Return the tasks of a file or several; UserError for what is none, or a task that cannot be run here."""
     field = f"env.kwargs.{name}"
@@ -345,17 +330,3 @@ def check_runs(task: SweTask, field: str) -> None:
         problem = f"{bad[:80]!r} is no test as pytest names it"
         remedy = f"name tests as path/to/test_file.py::test_name (or as {' and '.join(PROGRAMS)} do, in an image)"
         raise UserError(field, task.where, problem, remedy)
-
-
-def whole(name: str, value: Any, low: int, high: int) -> int:
-    """Return a whole number within bounds; UserError."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UserError(f"env.kwargs.{name}", value, "out of range", f"give a whole number from {low} to {high}")
-    return value
-
-
-def share(name: str, value: Any) -> float:
-    """Return a probability; UserError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise UserError(f"env.kwargs.{name}", value, "is no probability", "give a number from 0 to 1")
-    return float(value)
