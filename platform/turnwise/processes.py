@@ -36,13 +36,15 @@ def end_processes(mark: str, grace_s: float) -> list[int]:
 def start_reaper(mark: str, grace_s: float, *folders: str) -> subprocess.Popen[bytes]:
     """Start a process that ends the marked ones `grace_s` after this process died or closed the reaper's `stdin`.
 
-    Then it removes the folders; `communicate` asks for that and waits. It lives in a session of its own, bears no mark of
-    ours and is nobody's child, so that what interrupts this process, or ends it and its children, spares it.
+    Then it removes the folders; `communicate` asks for that and waits. It lives in a session of its own, bears no mark
+    of ours and is nobody's child, so that what interrupts this process, or ends it and its children, spares it.
     """
     command = [sys.executable, "-I", __file__, mark, str(grace_s), *folders]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TURNWISE_")}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
+    process.wait()  # until it has left its place to a child of its own
+    return process
 
 
 def _reap(mark: str, grace_s: float, folders: Sequence[str]) -> None:
