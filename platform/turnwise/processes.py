@@ -42,7 +42,9 @@ def start_reaper(mark: str, grace_s: float, *folders: str) -> subprocess.Popen[b
     command = [sys.executable, "-I", __file__, mark, str(grace_s), *folders]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TURNWISE_")}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
+    process.wait()  # until it has left its place to a child of its own
+    return process
 
 
 def _reap(mark: str, grace_s: float, folders: Sequence[str]) -> None:
