@@ -15,7 +15,7 @@ import gymnasium
 import pytest
 
 import turnwise.cli
-from turnwise import TurnEnv
+from turnwise import TurnEnv, cluster
 from turnwise.config import load_config, masked_yaml
 from turnwise.models import resolve_model
 from turnwise.processes import marked_processes
@@ -260,6 +260,7 @@ def test_bad_input_is_one_line_and_exit_code_2_and_leaves_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     prepare, expected = CASES[case]
+    monkeypatch.setattr(cluster, "PROBE_S", 5.0)  # what listens at PORT never answers
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     words = prepare(tmp_path, used_port)
