@@ -6,6 +6,7 @@ The command line adds `app` under the name `env`; whatever is the user's mistake
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,10 @@ import typer
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from turnwise.cli.listing import known_environments, listed
+from turnwise.cli.listing import Listed, known_environments, listed
 from turnwise.cli.new_env import write_package
 from turnwise.env.bearer import MIN_LENGTH, TOKEN, read_token
 from turnwise.env.conformance import DEFAULT_LIMIT_S, validate
@@ -30,16 +31,22 @@ app = typer.Typer(no_args_is_help=True, help="List, check, play and make environ
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="a Gymnasium id, for instance turnwise/Search-v0")]
 Options = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="arguments of its constructor")]
 Seed = Annotated[int, typer.Option(help="decides the tasks", min=0)]
+LIST_WIDTH = 120
+"""Columns that the table of environments needs."""
+
 Split = Annotated[str, typer.Option(help="train, or eval for held-out tasks")]
 
 
 @app.command("list")
 def list_environments() -> None:
     """Show the environments of Turnwise and of installed plug-ins."""
-    table = Table("id", "tools", "turns", "tasks", "observation", "licence", "needs")
+    whole = ("id", "turns", "tasks", "observation")
+    names = [field.name for field in fields(Listed)]
+    table = Table(*(Column(name, no_wrap=name in whole) for name in names))
     for row in map(listed, known_environments()):
-        table.add_row(row.id, row.tools, row.turns, row.tasks, row.observation, row.licence, row.needs)
-    _console().print(table)
+        table.add_row(*(str(getattr(row, name)) for name in names))
+    console = _console()
+    Console(width=max(console.width, LIST_WIDTH), highlight=False, emoji=False).print(table)
     typer.echo("observation: characters of the first one, and the median of later ones")
 
 

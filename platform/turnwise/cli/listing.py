@@ -21,6 +21,9 @@ from turnwise.records import Message
 from turnwise.registry import GROUP, load_plugins
 from turnwise.tasks import make_env, world_of
 
+MAX_NAMED = 6
+"""Tools that a row names."""
+
 NUM_ACTIONS = 5
 """Sample actions that are tried."""
 
@@ -61,7 +64,7 @@ def listed(spec: EnvSpec) -> Listed:
         observation = _observed(env, world.sample_actions)
     except Exception as error:  # noqa: BLE001  (and so may its reset)
         observation = f"({_problem(error)})"
-    tools = ", ".join(schema["function"]["name"] for schema in world.tools) or "-"
+    tools = _named([schema["function"]["name"] for schema in world.tools])
     counts = [world.num_tasks(split) for split in ("train", "eval")]
     tasks = "by seed" if None in counts else " + ".join(map(str, counts))
     env.close()
@@ -79,6 +82,12 @@ def _observed(env: gymnasium.Env[Any, Any], actions: Sequence[str]) -> str:
         if terminated or truncated:
             break
     return f"{first}, {round(statistics.median(later))}" if later else str(first)
+
+
+def _named(tools: Sequence[str]) -> str:
+    """Return the names of some tools, and how many others there are."""
+    rest = f" and {len(tools) - MAX_NAMED} more" if len(tools) > MAX_NAMED else ""
+    return f"{', '.join(tools[:MAX_NAMED])}{rest}" or "-"
 
 
 def _size(messages: Sequence[Message]) -> int:
